@@ -799,6 +799,37 @@ COMMENT ON CONSTRAINT crm_connections_sync_interval_seconds_check ON public.crm_
 COMMENT ON CONSTRAINT crm_connections_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them, and a cursor at infinity would skip every later change.';
 
 --
+-- Name: crm_check_caller_organisation(uuid, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_check_caller_organisation(organisation_id uuid, connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  caller constant name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+begin
+  if pg_has_role(caller, 'crm_app', 'usage')
+    and not pg_has_role(caller, 'crm_worker', 'usage')
+    and not (select rolbypassrls from pg_roles where rolname = caller)
+    and not pg_has_role(caller, (select relowner from pg_class where oid = connections_table), 'usage')
+    and nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id
+  then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'the organisation is not the one that is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_check_caller_organisation(organisation_id uuid, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_check_caller_organisation(organisation_id uuid, connections_table regclass) IS 'What crm_check_organisation is, for functions that are SECURITY DEFINER, in which the current user is their owner: asks for the user who called them. Omit the second parameter.';
+
+--
 -- Name: crm_check_organisation(uuid, regclass); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -2209,6 +2240,7 @@ CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers t
 declare
   organisation constant uuid := organisation_id;
 begin
+  perform public.crm_check_caller_organisation(organisation);
   -- In an organisation that has erased nobody, it costs one look-up.
   if not exists (select from public.crm_erasure_salts as salts where salts.organisation_id = organisation) then
     return;
@@ -2249,7 +2281,7 @@ $$;
 -- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. SECURITY DEFINER, because only the owner reads the salts and the hashes; it answers for the organisation that it is given.';
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -9777,6 +9809,12 @@ GRANT UPDATE(filled_contacts) ON TABLE public.crm_connections TO crm_worker;
 GRANT SELECT(fill_finished_at),UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_app;
 GRANT SELECT(fill_finished_at) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_worker;
+
+--
+-- Name: FUNCTION crm_check_caller_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_check_caller_organisation(organisation_id uuid, connections_table regclass) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -

@@ -157,6 +157,32 @@ $$;
 comment on function crm_erased_record_hash(bytea, text, text, text) is
   'What crm_erased_records keeps of a record: SHA-256 of the salt and the record''s id.';
 
+create function crm_check_caller_organisation(organisation_id uuid, connections_table regclass default 'crm_connections')
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  caller constant name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+begin
+  if pg_has_role(caller, 'crm_app', 'usage')
+    and not pg_has_role(caller, 'crm_worker', 'usage')
+    and not (select rolbypassrls from pg_roles where rolname = caller)
+    and not pg_has_role(caller, (select relowner from pg_class where oid = connections_table), 'usage')
+    and nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id
+  then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'the organisation is not the one that is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+end
+$$;
+
+comment on function crm_check_caller_organisation(uuid, regclass) is
+  'What crm_check_organisation is, for functions that are SECURITY DEFINER, in which the current user is their owner: asks for the user who called them. Omit the second parameter.';
+
 -- Functions name their tables with the schema, because search_path must not decide which tables they use.
 select crm_run_in_schema($create$
 create function %1$I.crm_find_erased_records(
@@ -175,6 +201,7 @@ as $body$
 declare
   organisation constant uuid := organisation_id;
 begin
+  perform %1$I.crm_check_caller_organisation(organisation);
   -- In an organisation that has erased nobody, it costs one look-up.
   if not exists (select from %1$I.crm_erasure_salts as salts where salts.organisation_id = organisation) then
     return;
@@ -213,7 +240,7 @@ $body$
 $create$);
 
 comment on function crm_find_erased_records(uuid, text[], text[], text[]) is
-  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. SECURITY DEFINER, because only the owner reads the salts and the hashes; it answers for the organisation that it is given.';
+  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 -- 1. An id of an erased person is not linked again, whatever release the worker is of.
 
@@ -280,6 +307,7 @@ select crm_edit_function(
 revoke execute
 on function
   crm_erased_record_hash(bytea, text, text, text),
+  crm_check_caller_organisation(uuid, regclass),
   crm_find_erased_records(uuid, text[], text[], text[])
 from public;
 
@@ -292,6 +320,7 @@ select crm_give_to_owner(array[
   'table crm_erasure_salts',
   'table crm_erased_records',
   'function crm_erased_record_hash(bytea, text, text, text)',
+  'function crm_check_caller_organisation(uuid, regclass)',
   'function crm_find_erased_records(uuid, text[], text[], text[])'
 ]);
 
@@ -370,6 +399,8 @@ comment on function crm_guard_primary_external_id() is
   'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
 drop function crm_find_erased_records(uuid, text[], text[], text[]);
+
+drop function crm_check_caller_organisation(uuid, regclass);
 
 drop table crm_erased_records, crm_erasure_salts, crm_erasures;
 

@@ -1,4 +1,5 @@
-import { beforeEach, expect, test } from 'vitest';
+import type pg from 'pg';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
   connectionDisconnect,
   connectionSetAccount,
@@ -10,6 +11,7 @@ import {
   type SyncEvent,
   syncBatchRecord,
   syncLogRecord,
+  withOrganisation,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { useDatabase } from '../support/database.js';
@@ -23,6 +25,7 @@ import { type Agency, agencyWithOttoline } from './agency.js';
 const database = useDatabase();
 const { pool } = database;
 const worker = useMember(database, 'crm_worker');
+const app = useMember(database, 'crm_app');
 
 let agency: Agency;
 let landlord: string;
@@ -261,4 +264,48 @@ test('it can be linked again once the owner has readmitted it', async () => {
     ifContactTaken: 'alias',
   });
   expect(await placesOf(pool, landlord)).toHaveLength(1);
+});
+
+describe('a user of crm_app', () => {
+  const ask = (client: pg.ClientBase) =>
+    client.query("select crm_find_erased_records($1, '{reapit}', '{contact}', array[$2])", [
+      agency.organisationId,
+      landlord,
+    ]);
+
+  test('learns of the erased records of the organisation that is set', async () => {
+    await withOrganisation(app, agency.organisationId, async (client) => {
+      expect((await ask(client as pg.ClientBase)).rowCount).toBe(1);
+    });
+  });
+
+  test.each(['another', 'none'])('is refused while %s is set', async (set) => {
+    const other = await agencyWithOttoline(pool);
+    const client = await app.connect();
+    try {
+      await client.query('begin');
+      if (set === 'another') await client.query('select crm_set_organisation($1)', [other.organisationId]);
+      await expect(ask(client)).rejects.toMatchObject({ code: 'CRM05' });
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+});
+
+test('a superuser who has taken the role crm_app is refused as well', async () => {
+  const client = await pool.connect();
+  try {
+    await client.query('begin');
+    await client.query('set local role crm_app');
+    await expect(
+      client.query("select crm_find_erased_records($1, '{reapit}', '{contact}', array[$2])", [
+        agency.organisationId,
+        landlord,
+      ]),
+    ).rejects.toMatchObject({ code: 'CRM05' });
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
 });
