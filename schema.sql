@@ -2253,7 +2253,9 @@ begin
     select
     from public.crm_erasure_salts as salts
     cross join lateral (
-      select erased.account
+      select
+        erased.hash,
+        erased.account
       from public.crm_erased_records as erased
       where erased.organisation_id = organisation
         and erased.hash = public.crm_erased_record_hash(
@@ -2268,9 +2270,27 @@ begin
           from public.crm_connections as connection
           where connection.organisation_id = organisation
             and connection.provider = given.provider
-            and connection.status <> 'disconnected'
+          -- Without a live one, the ids are those of the last one.
+          order by
+            connection.status = 'disconnected',
+            connection.connected_at desc,
+            connection.id
+          limit 1
         ),
         true
+      )
+      -- Erasures leave no link of theirs: an id that has one means somebody else.
+      and not exists (
+        select
+        from public.contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = given.provider
+          and record.entity_type = given.entity_type
+          and record.external_id = given.external_id
+      )
+      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
+      and encode(erased.hash, 'hex') <> all (
+        string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
       )
   )
   order by given.record_number;
@@ -2281,7 +2301,7 @@ $$;
 -- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -3685,6 +3705,7 @@ begin
   if pg_trigger_depth() = 1
     or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
   then
+    perform public.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
     return old;
   end if;
   -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
@@ -3696,6 +3717,7 @@ begin
     where contacts.organisation_id = old.organisation_id
       and contacts.id = old.contact_id;
     if found then
+      perform public.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
       return old;
     end if;
   end if;
@@ -3727,7 +3749,60 @@ $$;
 -- Name: FUNCTION crm_note_deleted_contact(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. If the id alone is deleted, notes only that it may be moved (crm_note_unlinked_record).';
+
+--
+-- Name: crm_note_unlinked_record(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  noted constant text := coalesce(current_setting('crm_schema.unlinked_records', true), '');
+  unlinked text;
+begin
+  if not exists (
+    select
+    from public.crm_erasure_salts as salts
+    where salts.organisation_id = crm_note_unlinked_record.organisation_id
+  ) then
+    return;
+  end if;
+  select string_agg(encode(erased.hash, 'hex'), ' ')
+  into unlinked
+  from public.crm_erasure_salts as salts
+  inner join public.crm_erased_records as erased
+    on erased.organisation_id = salts.organisation_id
+    and erased.hash = public.crm_erased_record_hash(
+      salts.salt,
+      crm_note_unlinked_record.provider,
+      crm_note_unlinked_record.entity_type,
+      crm_note_unlinked_record.external_id
+    )
+  where salts.organisation_id = crm_note_unlinked_record.organisation_id
+    and exists (
+      select
+      from public.contact_external_records as record
+      where record.organisation_id = salts.organisation_id
+        and record.provider = crm_note_unlinked_record.provider
+        and record.entity_type = crm_note_unlinked_record.entity_type
+        and record.external_id = crm_note_unlinked_record.external_id
+    );
+  if unlinked is null then
+    return;
+  end if;
+  perform public.crm_check_caller_organisation(organisation_id);
+  perform set_config('crm_schema.unlinked_records', concat_ws(' ', nullif(noted, ''), unlinked), true);
+end
+$$;
+
+--
+-- Name: FUNCTION crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -10042,6 +10117,14 @@ GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_conta
 REVOKE ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -

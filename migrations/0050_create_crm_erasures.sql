@@ -214,7 +214,9 @@ begin
     select
     from %1$I.crm_erasure_salts as salts
     cross join lateral (
-      select erased.account
+      select
+        erased.hash,
+        erased.account
       from %1$I.crm_erased_records as erased
       where erased.organisation_id = organisation
         and erased.hash = %1$I.crm_erased_record_hash(
@@ -229,9 +231,27 @@ begin
           from %1$I.crm_connections as connection
           where connection.organisation_id = organisation
             and connection.provider = given.provider
-            and connection.status <> 'disconnected'
+          -- Without a live one, the ids are those of the last one.
+          order by
+            connection.status = 'disconnected',
+            connection.connected_at desc,
+            connection.id
+          limit 1
         ),
         true
+      )
+      -- Erasures leave no link of theirs: an id that has one means somebody else.
+      and not exists (
+        select
+        from %1$I.contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = given.provider
+          and record.entity_type = given.entity_type
+          and record.external_id = given.external_id
+      )
+      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
+      and encode(erased.hash, 'hex') <> all (
+        string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
       )
   )
   order by given.record_number;
@@ -240,7 +260,63 @@ $body$
 $create$);
 
 comment on function crm_find_erased_records(uuid, text[], text[], text[]) is
-  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+
+select crm_run_in_schema($create$
+create function %1$I.crm_note_unlinked_record(
+  organisation_id uuid,
+  provider text,
+  entity_type text,
+  external_id text
+)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  noted constant text := coalesce(current_setting('crm_schema.unlinked_records', true), '');
+  unlinked text;
+begin
+  if not exists (
+    select
+    from %1$I.crm_erasure_salts as salts
+    where salts.organisation_id = crm_note_unlinked_record.organisation_id
+  ) then
+    return;
+  end if;
+  select string_agg(encode(erased.hash, 'hex'), ' ')
+  into unlinked
+  from %1$I.crm_erasure_salts as salts
+  inner join %1$I.crm_erased_records as erased
+    on erased.organisation_id = salts.organisation_id
+    and erased.hash = %1$I.crm_erased_record_hash(
+      salts.salt,
+      crm_note_unlinked_record.provider,
+      crm_note_unlinked_record.entity_type,
+      crm_note_unlinked_record.external_id
+    )
+  where salts.organisation_id = crm_note_unlinked_record.organisation_id
+    and exists (
+      select
+      from %1$I.contact_external_records as record
+      where record.organisation_id = salts.organisation_id
+        and record.provider = crm_note_unlinked_record.provider
+        and record.entity_type = crm_note_unlinked_record.entity_type
+        and record.external_id = crm_note_unlinked_record.external_id
+    );
+  if unlinked is null then
+    return;
+  end if;
+  perform %1$I.crm_check_caller_organisation(organisation_id);
+  perform set_config('crm_schema.unlinked_records', concat_ws(' ', nullif(noted, ''), unlinked), true);
+end
+$body$
+$create$);
+
+comment on function crm_note_unlinked_record(uuid, text, text, text) is
+  'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 -- 1. An id of an erased person is not linked again, whatever release the worker is of.
 
@@ -278,6 +354,37 @@ select crm_edit_function(
   )
 );
 
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  $present$  then
+    return old;
+  end if;
+  -- A trigger of the host may do so$present$,
+  format(
+    $wanted$  then
+    perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+    return old;
+  end if;
+  -- A trigger of the host may do so$wanted$,
+    current_schema()
+  )
+);
+
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  $present$    if found then
+      return old;$present$,
+  format(
+    $wanted$    if found then
+      perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+      return old;$wanted$,
+    current_schema()
+  )
+);
+
+comment on function crm_note_deleted_contact() is
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. If the id alone is deleted, notes only that it may be moved (crm_note_unlinked_record).';
+
 comment on function crm_guard_external_id_alias() is
   'Keeps a primary id from becoming an alias as well, and the id of an erased person from being linked: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 comment on function crm_guard_primary_external_id() is
@@ -308,11 +415,14 @@ revoke execute
 on function
   crm_erased_record_hash(bytea, text, text, text),
   crm_check_caller_organisation(uuid, regclass),
-  crm_find_erased_records(uuid, text[], text[], text[])
+  crm_find_erased_records(uuid, text[], text[], text[]),
+  crm_note_unlinked_record(uuid, text, text, text)
 from public;
 
 grant execute
-on function crm_find_erased_records(uuid, text[], text[], text[])
+on function
+  crm_find_erased_records(uuid, text[], text[], text[]),
+  crm_note_unlinked_record(uuid, text, text, text)
 to crm_app, crm_worker;
 
 select crm_give_to_owner(array[
@@ -321,7 +431,8 @@ select crm_give_to_owner(array[
   'table crm_erased_records',
   'function crm_erased_record_hash(bytea, text, text, text)',
   'function crm_check_caller_organisation(uuid, regclass)',
-  'function crm_find_erased_records(uuid, text[], text[], text[])'
+  'function crm_find_erased_records(uuid, text[], text[], text[])',
+  'function crm_note_unlinked_record(uuid, text, text, text)'
 ]);
 
 -- Down Migration
@@ -397,6 +508,37 @@ comment on function crm_guard_external_id_alias() is
   'Keeps a primary id from becoming an alias as well: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 comment on function crm_guard_primary_external_id() is
   'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
+
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  format(
+    $wanted$    perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+    return old;
+  end if;
+  -- A trigger of the host may do so$wanted$,
+    current_schema()
+  ),
+  $present$    return old;
+  end if;
+  -- A trigger of the host may do so$present$
+);
+
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  format(
+    $wanted$    if found then
+      perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+$wanted$,
+    current_schema()
+  ),
+  $present$    if found then
+$present$
+);
+
+comment on function crm_note_deleted_contact() is
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+
+drop function crm_note_unlinked_record(uuid, text, text, text);
 
 drop function crm_find_erased_records(uuid, text[], text[], text[]);
 
