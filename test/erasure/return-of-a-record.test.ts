@@ -1,12 +1,15 @@
 import type pg from 'pg';
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
+  type BatchEvent,
   connectionDisconnect,
   connectionSetAccount,
   contactExternalIdLink,
   contactExternalIdLinkMany,
   externalRecordCheckMany,
   externalRecordMergeMany,
+  outboundChangeClaim,
+  outboundChangeRecord,
   recordRequestAdd,
   type SyncEvent,
   syncBatchRecord,
@@ -109,6 +112,68 @@ test.each([
     [run.runId],
   );
   expect(rows).toEqual([{ success: '1', skipped: '1', error: '0' }]);
+});
+
+describe('a push of a contact that stays, which came to the record of the erased one', () => {
+  const claimChange = async () => {
+    const { barnaby, reapit } = agency;
+    const run = await openRun();
+    await outboundChangeRecord(worker, { organisationId: reapit.organisationId, contactIds: [barnaby] });
+    const [change] = await outboundChangeClaim(worker, { ...run, limit: 10 });
+    return { run, changeVersion: change?.version as string };
+  };
+  const versions = async () =>
+    (
+      await pool.query('select contact_id as id from crm_outbound_changes where connection_id = $1', [
+        agency.reapit.connectionId,
+      ])
+    ).rows;
+  const push = (externalId: string, more: Partial<BatchEvent>) =>
+    inbound(externalId, { direction: 'outbound', ...more } as Partial<SyncEvent>);
+
+  test.each([
+    ['succeeded', {}],
+    ['was to link it', { linksContact: true }],
+    ['failed', { status: 'error', error: { kind: 'internal', retryable: true, message: 'It failed.' } }],
+  ] as const)('is over if it %s, without the id in the log', async (_, more) => {
+    const { run, changeVersion } = await claimChange();
+    expect(await versions()).toEqual([{ id: agency.barnaby }]);
+    await syncBatchRecord(worker, {
+      ...run,
+      batchNumber: 1,
+      events: [push(landlord, { changeVersion, ...more } as Partial<BatchEvent>)],
+    });
+    expect(await versions()).toEqual([]);
+    expect((await events())[0]).toEqual(nothingOfHer);
+    expect(await placesOf(pool, landlord)).toEqual([]);
+  });
+
+  test('stays owed if the contact was edited meanwhile', async () => {
+    const { run, changeVersion } = await claimChange();
+    await outboundChangeRecord(worker, {
+      organisationId: agency.organisationId,
+      contactIds: [agency.barnaby],
+    });
+    await syncBatchRecord(worker, { ...run, batchNumber: 1, events: [push(landlord, { changeVersion })] });
+    expect(await versions()).toEqual([{ id: agency.barnaby }]);
+  });
+
+  test('stays owed if another push of the contact was based on an old version', async () => {
+    const { run, changeVersion } = await claimChange();
+    const { rows } = await pool.query(
+      `update contact_external_ids
+       set remote_version = '2'
+       where contact_id = $1 and provider = 'reapit'
+       returning external_id as id`,
+      [agency.barnaby],
+    );
+    await syncBatchRecord(worker, {
+      ...run,
+      batchNumber: 1,
+      events: [push(rows[0].id, { basedOnVersion: '1', changeVersion }), push(landlord, { changeVersion })],
+    });
+    expect(await versions()).toEqual([{ id: agency.barnaby }]);
+  });
 });
 
 test('what a program logs without a run is a skipped event', async () => {
