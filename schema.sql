@@ -1724,6 +1724,8 @@ begin
   row_counts := row_counts || jsonb_build_object('crm_sync_runs', affected);
   perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
   perform public.crm_lock_contacts(organisation, people);
+  -- Last, because whoever logs something may hold the others.
+  perform public.crm_lock_log(organisation, true);
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
   select lineage.contact_id
@@ -2065,7 +2067,7 @@ $_$;
 -- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2233,7 +2235,7 @@ COMMENT ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, ent
 --
 
 CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS TABLE(record_number bigint)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 #variable_conflict use_column
@@ -3005,6 +3007,33 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
+
+--
+-- Name: crm_lock_log(uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  -- As many as crm_lock_external_ids has.
+  bucket constant integer := hashtext(organisation_id::text) & 1023;
+begin
+  -- 'crm2' as a number.
+  if is_erasure then
+    perform pg_advisory_xact_lock(1668443442, bucket);
+  else
+    perform pg_advisory_xact_lock_shared(1668443442, bucket);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_log(organisation_id uuid, is_erasure boolean); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) IS 'Keeps an erasure and those who log without a run apart, until the end of the transaction: whoever logs waits for an erasure in the organisation (tenant), and an erasure for all who log there, who never wait for each other. Whoever logs asks crm_find_erased_records afterwards. Organisations may share a lock by chance. Batches of a run need none: they lock the connection.';
 
 --
 -- Name: crm_rate_limits; Type: TABLE; Schema: public; Owner: -
@@ -10087,6 +10116,14 @@ GRANT ALL ON FUNCTION public.crm_lock_external_ids(organisation_id uuid, provide
 REVOKE ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_lock_log(organisation_id uuid, is_erasure boolean); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) TO crm_worker;
 
 --
 -- Name: TABLE crm_rate_limits; Type: ACL; Schema: public; Owner: -

@@ -157,6 +157,28 @@ $$;
 comment on function crm_erased_record_hash(bytea, text, text, text) is
   'What crm_erased_records keeps of a record: SHA-256 of the salt and the record''s id.';
 
+create function crm_lock_log(organisation_id uuid, is_erasure boolean)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- As many as crm_lock_external_ids has.
+  bucket constant integer := hashtext(organisation_id::text) & 1023;
+begin
+  -- 'crm2' as a number.
+  if is_erasure then
+    perform pg_advisory_xact_lock(1668443442, bucket);
+  else
+    perform pg_advisory_xact_lock_shared(1668443442, bucket);
+  end if;
+end
+$$;
+
+comment on function crm_lock_log(uuid, boolean) is
+  'Keeps an erasure and those who log without a run apart, until the end of the transaction: whoever logs waits for an erasure in the organisation (tenant), and an erasure for all who log there, who never wait for each other. Whoever logs asks crm_find_erased_records afterwards. Organisations may share a lock by chance. Batches of a run need none: they lock the connection.';
+
 create function crm_check_caller_organisation(organisation_id uuid, connections_table regclass default 'crm_connections')
 returns void
 language plpgsql
@@ -193,7 +215,8 @@ create function %1$I.crm_find_erased_records(
 )
 returns table (record_number bigint)
 language plpgsql
-stable
+-- Not stable: after waiting for an erasure, it must see what that has written.
+volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $body$
@@ -415,12 +438,14 @@ revoke execute
 on function
   crm_erased_record_hash(bytea, text, text, text),
   crm_check_caller_organisation(uuid, regclass),
+  crm_lock_log(uuid, boolean),
   crm_find_erased_records(uuid, text[], text[], text[]),
   crm_note_unlinked_record(uuid, text, text, text)
 from public;
 
 grant execute
 on function
+  crm_lock_log(uuid, boolean),
   crm_find_erased_records(uuid, text[], text[], text[]),
   crm_note_unlinked_record(uuid, text, text, text)
 to crm_app, crm_worker;
@@ -431,6 +456,7 @@ select crm_give_to_owner(array[
   'table crm_erased_records',
   'function crm_erased_record_hash(bytea, text, text, text)',
   'function crm_check_caller_organisation(uuid, regclass)',
+  'function crm_lock_log(uuid, boolean)',
   'function crm_find_erased_records(uuid, text[], text[], text[])',
   'function crm_note_unlinked_record(uuid, text, text, text)'
 ]);
@@ -543,6 +569,8 @@ drop function crm_note_unlinked_record(uuid, text, text, text);
 drop function crm_find_erased_records(uuid, text[], text[], text[]);
 
 drop function crm_check_caller_organisation(uuid, regclass);
+
+drop function crm_lock_log(uuid, boolean);
 
 drop table crm_erased_records, crm_erasure_salts, crm_erasures;
 

@@ -374,3 +374,69 @@ test('a superuser who has taken the role crm_app is refused as well', async () =
     client.release();
   }
 });
+
+describe('what waits for an erasure', () => {
+  /** Calls while an erasure is not committed yet, and returns what it answered once that has been committed. */
+  async function duringErasure<T>(other: Agency, call: () => Promise<T>): Promise<T> {
+    const { organisationId, ottoline, duplicate } = other;
+    const eraser = await pool.connect();
+    try {
+      await eraser.query('begin');
+      await eraseContacts(eraser, organisationId, [ottoline, duplicate]);
+      let isAnswered = false;
+      const answer = call().finally(() => {
+        isAnswered = true;
+      });
+      await eraser.query('select pg_sleep(0.3)');
+      expect(isAnswered).toBe(false);
+      await eraser.query('commit');
+      return await answer;
+    } finally {
+      eraser.release();
+    }
+  }
+  const recordOf = (other: Agency, name: string) =>
+    other.hers.find((text) => text.startsWith(name)) as string;
+
+  test('a request for a record of the person asks for nothing', async () => {
+    const other = await agencyWithOttoline(pool);
+    const hers = recordOf(other, 'LANDLORD');
+    const records = [hers, 'NEWCOMER-6'].map((externalId) => ({ entityType: 'contact', externalId }));
+    const asked = await duringErasure(other, () => recordRequestAdd(worker, { ...other.reapit, records }));
+    expect(asked).toMatchObject({ added: 1 });
+    expect(await placesOf(pool, hers)).toEqual([]);
+  });
+
+  test('an event of a record of the person is logged without the id', async () => {
+    const other = await agencyWithOttoline(pool);
+    const hers = recordOf(other, 'APPLICANT');
+    const failed = {
+      status: 'error',
+      error: { kind: 'internal', retryable: true, message: 'It failed.' },
+    } as const;
+    await duringErasure(other, () =>
+      syncLogRecord(worker, { ...other.reapit, events: [inbound(hers, failed as Partial<SyncEvent>)] }),
+    );
+    expect(await placesOf(pool, hers)).toEqual([]);
+  });
+});
+
+test('an erasure waits for what is logged of the person, and erases it', async () => {
+  const other = await agencyWithOttoline(pool);
+  const { organisationId, ottoline, duplicate, reapit } = other;
+  const logger = await pool.connect();
+  try {
+    await logger.query('begin');
+    await syncLogRecord(logger, {
+      ...reapit,
+      events: [inbound('LOGGED-MEANWHILE', { internalId: ottoline })],
+    });
+    const erasing = eraseContacts(pool, organisationId, [ottoline, duplicate]);
+    await logger.query('select pg_sleep(0.3)');
+    await logger.query('commit');
+    await erasing;
+  } finally {
+    logger.release();
+  }
+  expect(await placesOf(pool, 'LOGGED-MEANWHILE')).toEqual([]);
+});
