@@ -799,6 +799,37 @@ COMMENT ON CONSTRAINT crm_connections_sync_interval_seconds_check ON public.crm_
 COMMENT ON CONSTRAINT crm_connections_times_in_range_check ON public.crm_connections IS 'Times are in the years 1900 to 9998: every client can read them, and a cursor at infinity would skip every later change.';
 
 --
+-- Name: crm_check_caller_organisation(uuid, regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_check_caller_organisation(organisation_id uuid, connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  caller constant name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+begin
+  if pg_has_role(caller, 'crm_app', 'usage')
+    and not pg_has_role(caller, 'crm_worker', 'usage')
+    and not (select rolbypassrls from pg_roles where rolname = caller)
+    and not pg_has_role(caller, (select relowner from pg_class where oid = connections_table), 'usage')
+    and nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id
+  then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'the organisation is not the one that is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_check_caller_organisation(organisation_id uuid, connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_check_caller_organisation(organisation_id uuid, connections_table regclass) IS 'What crm_check_organisation is, for functions that are SECURITY DEFINER, in which the current user is their owner: asks for the user who called them. Omit the second parameter.';
+
+--
 -- Name: crm_check_organisation(uuid, regclass); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -1693,6 +1724,8 @@ begin
   row_counts := row_counts || jsonb_build_object('crm_sync_runs', affected);
   perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
   perform public.crm_lock_contacts(organisation, people);
+  -- Last, because whoever logs something may hold the others.
+  perform public.crm_lock_log(organisation, true);
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
   select lineage.contact_id
@@ -2034,7 +2067,7 @@ $_$;
 -- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2202,13 +2235,14 @@ COMMENT ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, ent
 --
 
 CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS TABLE(record_number bigint)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 #variable_conflict use_column
 declare
   organisation constant uuid := organisation_id;
 begin
+  perform public.crm_check_caller_organisation(organisation);
   -- In an organisation that has erased nobody, it costs one look-up.
   if not exists (select from public.crm_erasure_salts as salts where salts.organisation_id = organisation) then
     return;
@@ -2221,7 +2255,9 @@ begin
     select
     from public.crm_erasure_salts as salts
     cross join lateral (
-      select erased.account
+      select
+        erased.hash,
+        erased.account
       from public.crm_erased_records as erased
       where erased.organisation_id = organisation
         and erased.hash = public.crm_erased_record_hash(
@@ -2236,9 +2272,27 @@ begin
           from public.crm_connections as connection
           where connection.organisation_id = organisation
             and connection.provider = given.provider
-            and connection.status <> 'disconnected'
+          -- Without a live one, the ids are those of the last one.
+          order by
+            connection.status = 'disconnected',
+            connection.connected_at desc,
+            connection.id
+          limit 1
         ),
         true
+      )
+      -- Erasures leave no link of theirs: an id that has one means somebody else.
+      and not exists (
+        select
+        from public.contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = given.provider
+          and record.entity_type = given.entity_type
+          and record.external_id = given.external_id
+      )
+      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
+      and encode(erased.hash, 'hex') <> all (
+        string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
       )
   )
   order by given.record_number;
@@ -2249,7 +2303,7 @@ $$;
 -- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. SECURITY DEFINER, because only the owner reads the salts and the hashes; it answers for the organisation that it is given.';
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -2955,6 +3009,33 @@ $$;
 COMMENT ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Locks external ids for update, primary ids and aliases in one order, that of their keys, as batches and checks of records do. Call it with the locks of crm_lock_external_ids and crm_lock_contacts.';
 
 --
+-- Name: crm_lock_log(uuid, boolean); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  -- As many as crm_lock_external_ids has.
+  bucket constant integer := hashtext(organisation_id::text) & 1023;
+begin
+  -- 'crm2' as a number.
+  if is_erasure then
+    perform pg_advisory_xact_lock(1668443442, bucket);
+  else
+    perform pg_advisory_xact_lock_shared(1668443442, bucket);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_lock_log(organisation_id uuid, is_erasure boolean); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) IS 'Keeps an erasure and those who log without a run apart, until the end of the transaction: whoever logs waits for an erasure in the organisation (tenant), and an erasure for all who log there, who never wait for each other. Whoever logs asks crm_find_erased_records afterwards. Organisations may share a lock by chance. Batches of a run need none: they lock the connection.';
+
+--
 -- Name: crm_rate_limits; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -3653,6 +3734,7 @@ begin
   if pg_trigger_depth() = 1
     or current_user <> (select pg_get_userbyid(relowner) from pg_class where oid = tg_relid)
   then
+    perform public.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
     return old;
   end if;
   -- A trigger of the host may do so, too, but then the contact is still there. The owner need not see contacts.
@@ -3664,6 +3746,7 @@ begin
     where contacts.organisation_id = old.organisation_id
       and contacts.id = old.contact_id;
     if found then
+      perform public.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
       return old;
     end if;
   end if;
@@ -3695,7 +3778,60 @@ $$;
 -- Name: FUNCTION crm_note_deleted_contact(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. If the id alone is deleted, notes only that it may be moved (crm_note_unlinked_record).';
+
+--
+-- Name: crm_note_unlinked_record(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  noted constant text := coalesce(current_setting('crm_schema.unlinked_records', true), '');
+  unlinked text;
+begin
+  if not exists (
+    select
+    from public.crm_erasure_salts as salts
+    where salts.organisation_id = crm_note_unlinked_record.organisation_id
+  ) then
+    return;
+  end if;
+  select string_agg(encode(erased.hash, 'hex'), ' ')
+  into unlinked
+  from public.crm_erasure_salts as salts
+  inner join public.crm_erased_records as erased
+    on erased.organisation_id = salts.organisation_id
+    and erased.hash = public.crm_erased_record_hash(
+      salts.salt,
+      crm_note_unlinked_record.provider,
+      crm_note_unlinked_record.entity_type,
+      crm_note_unlinked_record.external_id
+    )
+  where salts.organisation_id = crm_note_unlinked_record.organisation_id
+    and exists (
+      select
+      from public.contact_external_records as record
+      where record.organisation_id = salts.organisation_id
+        and record.provider = crm_note_unlinked_record.provider
+        and record.entity_type = crm_note_unlinked_record.entity_type
+        and record.external_id = crm_note_unlinked_record.external_id
+    );
+  if unlinked is null then
+    return;
+  end if;
+  perform public.crm_check_caller_organisation(organisation_id);
+  perform set_config('crm_schema.unlinked_records', concat_ws(' ', nullif(noted, ''), unlinked), true);
+end
+$$;
+
+--
+-- Name: FUNCTION crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -
@@ -9779,6 +9915,12 @@ GRANT SELECT(fill_finished_at) ON TABLE public.crm_connections TO crm_reader;
 GRANT UPDATE(fill_finished_at) ON TABLE public.crm_connections TO crm_worker;
 
 --
+-- Name: FUNCTION crm_check_caller_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_check_caller_organisation(organisation_id uuid, connections_table regclass) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_check_organisation(organisation_id uuid, connections_table regclass); Type: ACL; Schema: public; Owner: -
 --
 
@@ -9976,6 +10118,14 @@ GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, pro
 GRANT ALL ON FUNCTION public.crm_lock_external_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
 
 --
+-- Name: FUNCTION crm_lock_log(organisation_id uuid, is_erasure boolean); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_lock_log(organisation_id uuid, is_erasure boolean) TO crm_worker;
+
+--
 -- Name: TABLE crm_rate_limits; Type: ACL; Schema: public; Owner: -
 --
 
@@ -10004,6 +10154,14 @@ GRANT ALL ON FUNCTION public.crm_merge_contacts(organisation_id uuid, from_conta
 REVOKE ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_app;
 GRANT ALL ON FUNCTION public.crm_merge_external_records(organisation_id uuid, provider text, from_entity_types text[], from_external_ids text[], into_entity_types text[], into_external_ids text[], operation_id uuid, changed_by text, reason text) TO crm_worker;
+
+--
+-- Name: FUNCTION crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_organisation_id(); Type: ACL; Schema: public; Owner: -

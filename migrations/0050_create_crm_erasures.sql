@@ -157,6 +157,54 @@ $$;
 comment on function crm_erased_record_hash(bytea, text, text, text) is
   'What crm_erased_records keeps of a record: SHA-256 of the salt and the record''s id.';
 
+create function crm_lock_log(organisation_id uuid, is_erasure boolean)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- As many as crm_lock_external_ids has.
+  bucket constant integer := hashtext(organisation_id::text) & 1023;
+begin
+  -- 'crm2' as a number.
+  if is_erasure then
+    perform pg_advisory_xact_lock(1668443442, bucket);
+  else
+    perform pg_advisory_xact_lock_shared(1668443442, bucket);
+  end if;
+end
+$$;
+
+comment on function crm_lock_log(uuid, boolean) is
+  'Keeps an erasure and those who log without a run apart, until the end of the transaction: whoever logs waits for an erasure in the organisation (tenant), and an erasure for all who log there, who never wait for each other. Whoever logs asks crm_find_erased_records afterwards. Organisations may share a lock by chance. Batches of a run need none: they lock the connection.';
+
+create function crm_check_caller_organisation(organisation_id uuid, connections_table regclass default 'crm_connections')
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  caller constant name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+begin
+  if pg_has_role(caller, 'crm_app', 'usage')
+    and not pg_has_role(caller, 'crm_worker', 'usage')
+    and not (select rolbypassrls from pg_roles where rolname = caller)
+    and not pg_has_role(caller, (select relowner from pg_class where oid = connections_table), 'usage')
+    and nullif(current_setting('crm_schema.organisation_id', true), '')::uuid is distinct from organisation_id
+  then
+    raise exception using
+      errcode = 'CRM05',
+      message = 'the organisation is not the one that is set in this transaction',
+      hint = 'Call crm_set_organisation first, in the same transaction (in TypeScript: withOrganisation, with the client that it lends).';
+  end if;
+end
+$$;
+
+comment on function crm_check_caller_organisation(uuid, regclass) is
+  'What crm_check_organisation is, for functions that are SECURITY DEFINER, in which the current user is their owner: asks for the user who called them. Omit the second parameter.';
+
 -- Functions name their tables with the schema, because search_path must not decide which tables they use.
 select crm_run_in_schema($create$
 create function %1$I.crm_find_erased_records(
@@ -167,7 +215,8 @@ create function %1$I.crm_find_erased_records(
 )
 returns table (record_number bigint)
 language plpgsql
-stable
+-- Not stable: after waiting for an erasure, it must see what that has written.
+volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $body$
@@ -175,6 +224,7 @@ as $body$
 declare
   organisation constant uuid := organisation_id;
 begin
+  perform %1$I.crm_check_caller_organisation(organisation);
   -- In an organisation that has erased nobody, it costs one look-up.
   if not exists (select from %1$I.crm_erasure_salts as salts where salts.organisation_id = organisation) then
     return;
@@ -187,7 +237,9 @@ begin
     select
     from %1$I.crm_erasure_salts as salts
     cross join lateral (
-      select erased.account
+      select
+        erased.hash,
+        erased.account
       from %1$I.crm_erased_records as erased
       where erased.organisation_id = organisation
         and erased.hash = %1$I.crm_erased_record_hash(
@@ -202,9 +254,27 @@ begin
           from %1$I.crm_connections as connection
           where connection.organisation_id = organisation
             and connection.provider = given.provider
-            and connection.status <> 'disconnected'
+          -- Without a live one, the ids are those of the last one.
+          order by
+            connection.status = 'disconnected',
+            connection.connected_at desc,
+            connection.id
+          limit 1
         ),
         true
+      )
+      -- Erasures leave no link of theirs: an id that has one means somebody else.
+      and not exists (
+        select
+        from %1$I.contact_external_records as record
+        where record.organisation_id = organisation
+          and record.provider = given.provider
+          and record.entity_type = given.entity_type
+          and record.external_id = given.external_id
+      )
+      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
+      and encode(erased.hash, 'hex') <> all (
+        string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
       )
   )
   order by given.record_number;
@@ -213,7 +283,63 @@ $body$
 $create$);
 
 comment on function crm_find_erased_records(uuid, text[], text[], text[]) is
-  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known. SECURITY DEFINER, because only the owner reads the salts and the hashes; it answers for the organisation that it is given.';
+  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+
+select crm_run_in_schema($create$
+create function %1$I.crm_note_unlinked_record(
+  organisation_id uuid,
+  provider text,
+  entity_type text,
+  external_id text
+)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  noted constant text := coalesce(current_setting('crm_schema.unlinked_records', true), '');
+  unlinked text;
+begin
+  if not exists (
+    select
+    from %1$I.crm_erasure_salts as salts
+    where salts.organisation_id = crm_note_unlinked_record.organisation_id
+  ) then
+    return;
+  end if;
+  select string_agg(encode(erased.hash, 'hex'), ' ')
+  into unlinked
+  from %1$I.crm_erasure_salts as salts
+  inner join %1$I.crm_erased_records as erased
+    on erased.organisation_id = salts.organisation_id
+    and erased.hash = %1$I.crm_erased_record_hash(
+      salts.salt,
+      crm_note_unlinked_record.provider,
+      crm_note_unlinked_record.entity_type,
+      crm_note_unlinked_record.external_id
+    )
+  where salts.organisation_id = crm_note_unlinked_record.organisation_id
+    and exists (
+      select
+      from %1$I.contact_external_records as record
+      where record.organisation_id = salts.organisation_id
+        and record.provider = crm_note_unlinked_record.provider
+        and record.entity_type = crm_note_unlinked_record.entity_type
+        and record.external_id = crm_note_unlinked_record.external_id
+    );
+  if unlinked is null then
+    return;
+  end if;
+  perform %1$I.crm_check_caller_organisation(organisation_id);
+  perform set_config('crm_schema.unlinked_records', concat_ws(' ', nullif(noted, ''), unlinked), true);
+end
+$body$
+$create$);
+
+comment on function crm_note_unlinked_record(uuid, text, text, text) is
+  'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 -- 1. An id of an erased person is not linked again, whatever release the worker is of.
 
@@ -251,6 +377,37 @@ select crm_edit_function(
   )
 );
 
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  $present$  then
+    return old;
+  end if;
+  -- A trigger of the host may do so$present$,
+  format(
+    $wanted$  then
+    perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+    return old;
+  end if;
+  -- A trigger of the host may do so$wanted$,
+    current_schema()
+  )
+);
+
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  $present$    if found then
+      return old;$present$,
+  format(
+    $wanted$    if found then
+      perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+      return old;$wanted$,
+    current_schema()
+  )
+);
+
+comment on function crm_note_deleted_contact() is
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. If the id alone is deleted, notes only that it may be moved (crm_note_unlinked_record).';
+
 comment on function crm_guard_external_id_alias() is
   'Keeps a primary id from becoming an alias as well, and the id of an erased person from being linked: the row is not written, as with ON CONFLICT DO NOTHING. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 comment on function crm_guard_primary_external_id() is
@@ -280,11 +437,17 @@ select crm_edit_function(
 revoke execute
 on function
   crm_erased_record_hash(bytea, text, text, text),
-  crm_find_erased_records(uuid, text[], text[], text[])
+  crm_check_caller_organisation(uuid, regclass),
+  crm_lock_log(uuid, boolean),
+  crm_find_erased_records(uuid, text[], text[], text[]),
+  crm_note_unlinked_record(uuid, text, text, text)
 from public;
 
 grant execute
-on function crm_find_erased_records(uuid, text[], text[], text[])
+on function
+  crm_lock_log(uuid, boolean),
+  crm_find_erased_records(uuid, text[], text[], text[]),
+  crm_note_unlinked_record(uuid, text, text, text)
 to crm_app, crm_worker;
 
 select crm_give_to_owner(array[
@@ -292,7 +455,10 @@ select crm_give_to_owner(array[
   'table crm_erasure_salts',
   'table crm_erased_records',
   'function crm_erased_record_hash(bytea, text, text, text)',
-  'function crm_find_erased_records(uuid, text[], text[], text[])'
+  'function crm_check_caller_organisation(uuid, regclass)',
+  'function crm_lock_log(uuid, boolean)',
+  'function crm_find_erased_records(uuid, text[], text[], text[])',
+  'function crm_note_unlinked_record(uuid, text, text, text)'
 ]);
 
 -- Down Migration
@@ -369,7 +535,42 @@ comment on function crm_guard_external_id_alias() is
 comment on function crm_guard_primary_external_id() is
   'Keeps an id that is an alias from becoming a primary id as well: the row is not written, as with ON CONFLICT DO NOTHING. If it is an alias of the same contact, which has no primary id, the alias becomes the primary id. Takes the lock of crm_lock_external_ids. Refuses other isolation levels than READ COMMITTED with SQLSTATE 0A000, and users who do not see the organisation with CRM05.';
 
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  format(
+    $wanted$    perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+    return old;
+  end if;
+  -- A trigger of the host may do so$wanted$,
+    current_schema()
+  ),
+  $present$    return old;
+  end if;
+  -- A trigger of the host may do so$present$
+);
+
+select crm_edit_function(
+  'crm_note_deleted_contact()',
+  format(
+    $wanted$    if found then
+      perform %1$I.crm_note_unlinked_record(old.organisation_id, old.provider, old.entity_type, old.external_id);
+$wanted$,
+    current_schema()
+  ),
+  $present$    if found then
+$present$
+);
+
+comment on function crm_note_deleted_contact() is
+  'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
+
+drop function crm_note_unlinked_record(uuid, text, text, text);
+
 drop function crm_find_erased_records(uuid, text[], text[], text[]);
+
+drop function crm_check_caller_organisation(uuid, regclass);
+
+drop function crm_lock_log(uuid, boolean);
 
 drop table crm_erased_records, crm_erasure_salts, crm_erasures;
 

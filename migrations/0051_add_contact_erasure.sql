@@ -384,6 +384,8 @@ begin
   row_counts := row_counts || jsonb_build_object('crm_sync_runs', affected);
   perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
   perform %1$I.crm_lock_contacts(organisation, people);
+  -- Last, because whoever logs something may hold the others.
+  perform %1$I.crm_lock_log(organisation, true);
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
   select lineage.contact_id
@@ -723,7 +725,7 @@ $body$
 $create$);
 
 comment on function crm_erase_contact(uuid, uuid[], bytea[], text, bytea) is
-  'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+  'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
 -- 4. The way back.
 

@@ -454,9 +454,9 @@ export interface SyncLogRecordResult {
  * Adds events of one connection to the log, one array element each, all or nothing. An event without a
  * time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
  * time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
- * connection's row FOR KEY SHARE, which only blocks its deletion. Of the record of an erased person, adds nothing but
- * that it was skipped (`erased`). Nulls are allowed in `occurredAts`, `externalIds`,
- * `internalIds`, `errors` and `reasons`.
+ * connection's row FOR KEY SHARE, which only blocks its deletion, and waits for an erasure in the organisation
+ * (crm_lock_log). Of the record of an erased person, adds nothing but that it was skipped (`erased`). Nulls are allowed in
+ * `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
  *
  * @remarks
  * ```sql
@@ -466,11 +466,18 @@ export interface SyncLogRecordResult {
  *   cross join unnest(:occurredAts!::timestamptz[]) with ordinality as given (occurred_at, position)
  *   where given.occurred_at > latest
  * ),
+ * log_lock as materialized (
+ *   select
+ *     :organisationId!::uuid as organisation_id,
+ *     crm_lock_log(:organisationId!::uuid, false)
+ * ),
  * erased as materialized (
  *   select erased.record_number as position
- *   from crm_connections as connection
+ *   from log_lock
+ *   cross join crm_connections as connection
+ *   -- By the column of log_lock, so that it is called only with the lock.
  *   cross join lateral crm_find_erased_records(
- *     :organisationId!::uuid,
+ *     log_lock.organisation_id,
  *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
  *     :entityTypes!::text[],
  *     :externalIds!::text[]
@@ -526,6 +533,8 @@ export interface SyncLogRecordResult {
  *   left join erased
  *     on erased.position = event.position
  *   where in_future.position is null
+ *     -- Always true. It forces the lock, also where no id could be an erased one.
+ *     and (select count(*) from erased) >= 0
  *   order by event.position
  *   returning 1
  * )
@@ -537,7 +546,7 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_06532fdd',
+  statementName: 'syncLogRecord_04785011',
   isPreparable: true,
   params: [
     { name: 'occurredAts', required: true },
@@ -557,11 +566,17 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
   cross join unnest($1::timestamptz[]) with ordinality as given (occurred_at, position)
   where given.occurred_at > latest
 ),
+log_lock as materialized (
+  select
+    $2::uuid as organisation_id,
+    crm_lock_log($2::uuid, false)
+),
 erased as materialized (
   select erased.record_number as position
-  from crm_connections as connection
+  from log_lock
+  cross join crm_connections as connection
   cross join lateral crm_find_erased_records(
-    $2::uuid,
+    log_lock.organisation_id,
     array_fill(connection.provider, array[cardinality($3::text[])]),
     $4::text[],
     $3::text[]
@@ -617,6 +632,7 @@ recorded as (
   left join erased
     on erased.position = event.position
   where in_future.position is null
+    and (select count(*) from erased) >= 0
   order by event.position
   returning 1
 )

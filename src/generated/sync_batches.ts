@@ -69,7 +69,7 @@ export interface SyncBatchRecordResult {
  * --   4. Mappings  linked, noted, noted_alias, settled, orphaned
  * --   5. Log       logged
  * --   6. Failures  last_outcome, open_failure, closed, failed, asked
- * --   7. Outbound  misplaced, pushed, cleared, owed, conflicted
+ * --   7. Outbound  misplaced, answered, pushed, cleared, owed, conflicted
  * --   8. Cursors   moved
  * --   9. Lease     extended, postponed
  * -- There is one decision for the whole batch. Steps 3 to 9 have rows only if it is recorded: they read event,
@@ -1138,13 +1138,39 @@ export interface SyncBatchRecordResult {
  *     and status = 'success'
  *     and contact_id <> internal_id
  * ),
+ * -- A push that came to the record of an erased person is over as well: the contact's record is another, or there is none.
+ * answered as (
+ *   select
+ *     internal_id,
+ *     change_version,
+ *     is_stale_contact
+ *   from settled
+ *   where change_version is not null
+ *   union all
+ *   select
+ *     given.internal_id,
+ *     given.change_version,
+ *     exists (
+ *       select
+ *       from settled
+ *       where settled.direction = 'outbound'
+ *         and settled.internal_id = given.internal_id
+ *         and settled.is_stale_contact
+ *     ) as is_stale_contact
+ *   from erased
+ *   inner join unnest(:directions!::text[], :internalIds!::uuid[], :changeVersions!::bigint[])
+ *     with ordinality as given (direction, internal_id, change_version, position)
+ *     on given.position = erased.position
+ *   where given.direction = 'outbound'
+ *     and given.change_version is not null
+ * ),
  * pushed as (
  *   select
  *     change.organisation_id,
  *     change.contact_id,
  *     change.connection_id,
  *     change.version
- *   from settled
+ *   from answered
  *   cross join lateral (
  *     select
  *       change.organisation_id,
@@ -1153,17 +1179,17 @@ export interface SyncBatchRecordResult {
  *       change.version
  *     from crm_outbound_changes as change
  *     where change.organisation_id = :organisationId!::uuid
- *       and change.contact_id = settled.internal_id
+ *       and change.contact_id = answered.internal_id
  *       and (change.connection_id = :connectionId!::uuid) is true
- *       and change.version = settled.change_version
+ *       and change.version = answered.change_version
  *     limit 1
  *     -- Skips locked changes: they are being changed, and must be pushed again.
  *     for update skip locked
  *   ) as change
  *   -- Always true. It tells the planner to expect few rows, so that it looks each one up.
- *   where settled.change_version = change.version
- *     and settled.internal_id = change.contact_id
- *     and settled.is_stale_contact is not true
+ *   where answered.change_version = change.version
+ *     and answered.internal_id = change.contact_id
+ *     and answered.is_stale_contact is not true
  * ),
  * cleared as (
  *   delete from crm_outbound_changes as change
@@ -1338,7 +1364,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_5b22be35',
+  statementName: 'syncBatchRecord_34818de5',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -2367,13 +2393,38 @@ misplaced as (
     and status = 'success'
     and contact_id <> internal_id
 ),
+answered as (
+  select
+    internal_id,
+    change_version,
+    is_stale_contact
+  from settled
+  where change_version is not null
+  union all
+  select
+    given.internal_id,
+    given.change_version,
+    exists (
+      select
+      from settled
+      where settled.direction = 'outbound'
+        and settled.internal_id = given.internal_id
+        and settled.is_stale_contact
+    ) as is_stale_contact
+  from erased
+  inner join unnest($16::text[], $17::uuid[], $23::bigint[])
+    with ordinality as given (direction, internal_id, change_version, position)
+    on given.position = erased.position
+  where given.direction = 'outbound'
+    and given.change_version is not null
+),
 pushed as (
   select
     change.organisation_id,
     change.contact_id,
     change.connection_id,
     change.version
-  from settled
+  from answered
   cross join lateral (
     select
       change.organisation_id,
@@ -2382,15 +2433,15 @@ pushed as (
       change.version
     from crm_outbound_changes as change
     where change.organisation_id = $1::uuid
-      and change.contact_id = settled.internal_id
+      and change.contact_id = answered.internal_id
       and (change.connection_id = $2::uuid) is true
-      and change.version = settled.change_version
+      and change.version = answered.change_version
     limit 1
     for update skip locked
   ) as change
-  where settled.change_version = change.version
-    and settled.internal_id = change.contact_id
-    and settled.is_stale_contact is not true
+  where answered.change_version = change.version
+    and answered.internal_id = change.contact_id
+    and answered.is_stale_contact is not true
 ),
 cleared as (
   delete from crm_outbound_changes as change

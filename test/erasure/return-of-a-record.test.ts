@@ -1,15 +1,20 @@
-import { beforeEach, expect, test } from 'vitest';
+import type pg from 'pg';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
+  type BatchEvent,
   connectionDisconnect,
   connectionSetAccount,
   contactExternalIdLink,
   contactExternalIdLinkMany,
   externalRecordCheckMany,
   externalRecordMergeMany,
+  outboundChangeClaim,
+  outboundChangeRecord,
   recordRequestAdd,
   type SyncEvent,
   syncBatchRecord,
   syncLogRecord,
+  withOrganisation,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { useDatabase } from '../support/database.js';
@@ -23,6 +28,7 @@ import { type Agency, agencyWithOttoline } from './agency.js';
 const database = useDatabase();
 const { pool } = database;
 const worker = useMember(database, 'crm_worker');
+const app = useMember(database, 'crm_app');
 
 let agency: Agency;
 let landlord: string;
@@ -106,6 +112,68 @@ test.each([
     [run.runId],
   );
   expect(rows).toEqual([{ success: '1', skipped: '1', error: '0' }]);
+});
+
+describe('a push of a contact that stays, which came to the record of the erased one', () => {
+  const claimChange = async () => {
+    const { barnaby, reapit } = agency;
+    const run = await openRun();
+    await outboundChangeRecord(worker, { organisationId: reapit.organisationId, contactIds: [barnaby] });
+    const [change] = await outboundChangeClaim(worker, { ...run, limit: 10 });
+    return { run, changeVersion: change?.version as string };
+  };
+  const versions = async () =>
+    (
+      await pool.query('select contact_id as id from crm_outbound_changes where connection_id = $1', [
+        agency.reapit.connectionId,
+      ])
+    ).rows;
+  const push = (externalId: string, more: Partial<BatchEvent>) =>
+    inbound(externalId, { direction: 'outbound', ...more } as Partial<SyncEvent>);
+
+  test.each([
+    ['succeeded', {}],
+    ['was to link it', { linksContact: true }],
+    ['failed', { status: 'error', error: { kind: 'internal', retryable: true, message: 'It failed.' } }],
+  ] as const)('is over if it %s, without the id in the log', async (_, more) => {
+    const { run, changeVersion } = await claimChange();
+    expect(await versions()).toEqual([{ id: agency.barnaby }]);
+    await syncBatchRecord(worker, {
+      ...run,
+      batchNumber: 1,
+      events: [push(landlord, { changeVersion, ...more } as Partial<BatchEvent>)],
+    });
+    expect(await versions()).toEqual([]);
+    expect((await events())[0]).toEqual(nothingOfHer);
+    expect(await placesOf(pool, landlord)).toEqual([]);
+  });
+
+  test('stays owed if the contact was edited meanwhile', async () => {
+    const { run, changeVersion } = await claimChange();
+    await outboundChangeRecord(worker, {
+      organisationId: agency.organisationId,
+      contactIds: [agency.barnaby],
+    });
+    await syncBatchRecord(worker, { ...run, batchNumber: 1, events: [push(landlord, { changeVersion })] });
+    expect(await versions()).toEqual([{ id: agency.barnaby }]);
+  });
+
+  test('stays owed if another push of the contact was based on an old version', async () => {
+    const { run, changeVersion } = await claimChange();
+    const { rows } = await pool.query(
+      `update contact_external_ids
+       set remote_version = '2'
+       where contact_id = $1 and provider = 'reapit'
+       returning external_id as id`,
+      [agency.barnaby],
+    );
+    await syncBatchRecord(worker, {
+      ...run,
+      batchNumber: 1,
+      events: [push(rows[0].id, { basedOnVersion: '1', changeVersion }), push(landlord, { changeVersion })],
+    });
+    expect(await versions()).toEqual([{ id: agency.barnaby }]);
+  });
 });
 
 test('what a program logs without a run is a skipped event', async () => {
@@ -261,4 +329,114 @@ test('it can be linked again once the owner has readmitted it', async () => {
     ifContactTaken: 'alias',
   });
   expect(await placesOf(pool, landlord)).toHaveLength(1);
+});
+
+describe('a user of crm_app', () => {
+  const ask = (client: pg.ClientBase) =>
+    client.query("select crm_find_erased_records($1, '{reapit}', '{contact}', array[$2])", [
+      agency.organisationId,
+      landlord,
+    ]);
+
+  test('learns of the erased records of the organisation that is set', async () => {
+    await withOrganisation(app, agency.organisationId, async (client) => {
+      expect((await ask(client as pg.ClientBase)).rowCount).toBe(1);
+    });
+  });
+
+  test.each(['another', 'none'])('is refused while %s is set', async (set) => {
+    const other = await agencyWithOttoline(pool);
+    const client = await app.connect();
+    try {
+      await client.query('begin');
+      if (set === 'another') await client.query('select crm_set_organisation($1)', [other.organisationId]);
+      await expect(ask(client)).rejects.toMatchObject({ code: 'CRM05' });
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+});
+
+test('a superuser who has taken the role crm_app is refused as well', async () => {
+  const client = await pool.connect();
+  try {
+    await client.query('begin');
+    await client.query('set local role crm_app');
+    await expect(
+      client.query("select crm_find_erased_records($1, '{reapit}', '{contact}', array[$2])", [
+        agency.organisationId,
+        landlord,
+      ]),
+    ).rejects.toMatchObject({ code: 'CRM05' });
+  } finally {
+    await client.query('rollback');
+    client.release();
+  }
+});
+
+describe('what waits for an erasure', () => {
+  /** Calls while an erasure is not committed yet, and returns what it answered once that has been committed. */
+  async function duringErasure<T>(other: Agency, call: () => Promise<T>): Promise<T> {
+    const { organisationId, ottoline, duplicate } = other;
+    const eraser = await pool.connect();
+    try {
+      await eraser.query('begin');
+      await eraseContacts(eraser, organisationId, [ottoline, duplicate]);
+      let isAnswered = false;
+      const answer = call().finally(() => {
+        isAnswered = true;
+      });
+      await eraser.query('select pg_sleep(0.3)');
+      expect(isAnswered).toBe(false);
+      await eraser.query('commit');
+      return await answer;
+    } finally {
+      eraser.release();
+    }
+  }
+  const recordOf = (other: Agency, name: string) =>
+    other.hers.find((text) => text.startsWith(name)) as string;
+
+  test('a request for a record of the person asks for nothing', async () => {
+    const other = await agencyWithOttoline(pool);
+    const hers = recordOf(other, 'LANDLORD');
+    const records = [hers, 'NEWCOMER-6'].map((externalId) => ({ entityType: 'contact', externalId }));
+    const asked = await duringErasure(other, () => recordRequestAdd(worker, { ...other.reapit, records }));
+    expect(asked).toMatchObject({ added: 1 });
+    expect(await placesOf(pool, hers)).toEqual([]);
+  });
+
+  test('an event of a record of the person is logged without the id', async () => {
+    const other = await agencyWithOttoline(pool);
+    const hers = recordOf(other, 'APPLICANT');
+    const failed = {
+      status: 'error',
+      error: { kind: 'internal', retryable: true, message: 'It failed.' },
+    } as const;
+    await duringErasure(other, () =>
+      syncLogRecord(worker, { ...other.reapit, events: [inbound(hers, failed as Partial<SyncEvent>)] }),
+    );
+    expect(await placesOf(pool, hers)).toEqual([]);
+  });
+});
+
+test('an erasure waits for what is logged of the person, and erases it', async () => {
+  const other = await agencyWithOttoline(pool);
+  const { organisationId, ottoline, duplicate, reapit } = other;
+  const logger = await pool.connect();
+  try {
+    await logger.query('begin');
+    await syncLogRecord(logger, {
+      ...reapit,
+      events: [inbound('LOGGED-MEANWHILE', { internalId: ottoline })],
+    });
+    const erasing = eraseContacts(pool, organisationId, [ottoline, duplicate]);
+    await logger.query('select pg_sleep(0.3)');
+    await logger.query('commit');
+    await erasing;
+  } finally {
+    logger.release();
+  }
+  expect(await placesOf(pool, 'LOGGED-MEANWHILE')).toEqual([]);
 });

@@ -286,7 +286,12 @@ test('only what erases, and what recognises them, is security definer', async ()
     await offenders(
       "select proname as name from pg_proc where pronamespace = 'public'::regnamespace and prosecdef order by 1",
     ),
-  ).toEqual(['crm_erase_contact', 'crm_erase_organisation', 'crm_find_erased_records']);
+  ).toEqual([
+    'crm_erase_contact',
+    'crm_erase_organisation',
+    'crm_find_erased_records',
+    'crm_note_unlinked_record',
+  ]);
 });
 
 test('every constraint is validated and not deferrable', async () => {
