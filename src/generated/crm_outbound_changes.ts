@@ -712,14 +712,31 @@ export interface OutboundChangeListWaitingResult {
  *   select true as is_found
  *   from crm_connections as connection
  *   cross join lateral (
- *     select
- *     from crm_sync_failures
- *     where organisation_id = :organisationId!::uuid
- *       and connection_id = connection.id
- *       and direction = 'outbound'
- *       and record_id = wanted.contact_id::text
- *       and (dismissed_at is not null) is true
- *     limit 1
+ *     select bool_or(
+ *       latest.connection_id = connection.id
+ *       and latest.direction = 'outbound'
+ *       and latest.record_id = wanted.contact_id::text
+ *       and latest.dismissed_at is not null
+ *     ) as is_found
+ *     from (
+ *       -- Only a search in this order is sure to use the primary key: for equal values, the planner may search the
+ *       -- failures of every contact. One row for each entity type.
+ *       select
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         dismissed_at
+ *       from crm_sync_failures
+ *       where (organisation_id, connection_id, direction, record_id)
+ *         >= (:organisationId!::uuid, connection.id, 'outbound', wanted.contact_id::text)
+ *       order by
+ *         organisation_id,
+ *         connection_id,
+ *         direction,
+ *         record_id,
+ *         entity_type
+ *       limit 5
+ *     ) as latest
  *   ) as dismissed
  *   cross join lateral (
  *     select
@@ -730,10 +747,11 @@ export interface OutboundChangeListWaitingResult {
  *       and remote_state in ('active', 'archived', 'hidden')
  *       and content_hash is null
  *     limit 1
- *   ) as unread
+ *   ) as record
  *   where connection.organisation_id = :organisationId!::uuid
  *     and connection.id = :connectionId!::uuid
  *     and change.version is not null
+ *     and dismissed.is_found
  *   limit 1
  * ) as unread on true
  * where crm_check_organisation(:organisationId!::uuid)
@@ -743,7 +761,7 @@ export interface OutboundChangeListWaitingResult {
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
-  statementName: 'outboundChangeListWaiting_d6d6e271',
+  statementName: 'outboundChangeListWaiting_7092620a',
   isPreparable: false,
   params: [
     { name: 'contactIds', required: true },
@@ -785,14 +803,29 @@ left join lateral (
   select true as is_found
   from crm_connections as connection
   cross join lateral (
-    select
-    from crm_sync_failures
-    where organisation_id = $2::uuid
-      and connection_id = connection.id
-      and direction = 'outbound'
-      and record_id = wanted.contact_id::text
-      and (dismissed_at is not null) is true
-    limit 1
+    select bool_or(
+      latest.connection_id = connection.id
+      and latest.direction = 'outbound'
+      and latest.record_id = wanted.contact_id::text
+      and latest.dismissed_at is not null
+    ) as is_found
+    from (
+      select
+        connection_id,
+        direction,
+        record_id,
+        dismissed_at
+      from crm_sync_failures
+      where (organisation_id, connection_id, direction, record_id)
+        >= ($2::uuid, connection.id, 'outbound', wanted.contact_id::text)
+      order by
+        organisation_id,
+        connection_id,
+        direction,
+        record_id,
+        entity_type
+      limit 5
+    ) as latest
   ) as dismissed
   cross join lateral (
     select
@@ -803,10 +836,11 @@ left join lateral (
       and remote_state in ('active', 'archived', 'hidden')
       and content_hash is null
     limit 1
-  ) as unread
+  ) as record
   where connection.organisation_id = $2::uuid
     and connection.id = $3::uuid
     and change.version is not null
+    and dismissed.is_found
   limit 1
 ) as unread on true
 where crm_check_organisation($2::uuid)
