@@ -6767,7 +6767,7 @@ CREATE TABLE public.crm_erasures (
 -- Name: TABLE crm_erasures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
+COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No names and ids: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
 
 --
 -- Name: COLUMN crm_erasures.organisation_id; Type: COMMENT; Schema: public; Owner: -
