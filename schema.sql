@@ -1677,8 +1677,9 @@ declare
   own_connections uuid[];
   own_types text[];
   own_ids text[];
-  -- Other contacts that had one of these records once.
-  former_contacts uuid[];
+  -- Other contacts that had one of these records once, or under whom the log names one.
+  former_contacts uuid[] := '{}';
+  named_contacts uuid[];
   stranger uuid;
   erasure bigint;
   row_counts jsonb := '{}';
@@ -1698,6 +1699,28 @@ begin
       errcode = 'CRM04',
       message = 'an erasure needs an organisation, contacts, a hash for each of them, a key id and a salt';
   end if;
+
+  -- Step 0. Under whom the log names one of the records: a link that was refused, for example. No index finds that, so
+  -- the organisation's log is read, before anybody waits.
+  external_ids := array(
+    select distinct record.external_id
+    from public.crm_contact_records(organisation, people) as record
+    where record.theirs_until = 'infinity'
+  );
+  for log_table in select tables from public.crm_sync_log_tables() as tables loop
+    continue when cardinality(external_ids) = 0;
+    execute format(
+      'select coalesce(array_agg(distinct internal_id), ''{}'')
+       from %s
+       where organisation_id = $1
+         and external_id = any($2)
+         and internal_id <> all($3)',
+      log_table
+    )
+    into named_contacts
+    using organisation, external_ids, people;
+    former_contacts := former_contacts || named_contacts;
+  end loop;
 
   -- Step 1. Locks, in everybody's order. Open runs end: a worker that has read the person already is refused
   -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once.
@@ -1785,7 +1808,7 @@ begin
     and connection.provider = record.provider
     and coalesce(connection.account = record.account, true)
   where record.theirs_until = 'infinity';
-  select coalesce(array_agg(distinct other.contact_id), '{}')
+  select former_contacts || coalesce(array_agg(distinct other.contact_id), '{}')
   into former_contacts
   from unnest(providers, entity_types, external_ids, untils)
     as record (provider, entity_type, external_id, theirs_until)
@@ -1836,7 +1859,7 @@ begin
     get diagnostics affected = row_count;
     logged := logged + affected;
     continue when cardinality(former_contacts) = 0;
-    -- Under another contact, which had the record before: the event stays that one's, without the id.
+    -- Under another contact: the event stays that one's, without the id.
     execute format(
       'update %s as event set external_id = null, error = %s
        where event.organisation_id = $1
@@ -1947,20 +1970,35 @@ begin
   where (alias.organisation_id = organisation) is true
     and alias.contact_id = any(people);
   get diagnostics affected = row_count;
-  -- A record that the CRM merged into one of theirs, and that was re-pointed to another contact since.
+  -- A record that the CRM merged into one of theirs, and that is another contact's.
   update public.contact_external_id_aliases as alias
   set
     remote_state = 'deleted',
     merged_into_entity_type = null,
     merged_into_external_id = null
-  from unnest(providers, entity_types, external_ids, untils)
-    as record (provider, entity_type, external_id, theirs_until)
-  where (alias.organisation_id = organisation) is true
-    and alias.contact_id = any(former_contacts)
-    and alias.provider = record.provider
-    and alias.merged_into_entity_type = record.entity_type
-    and alias.merged_into_external_id = record.external_id
-    and record.theirs_until = 'infinity';
+  where alias.organisation_id = organisation
+    and alias.remote_state = 'merged'
+    and alias.merged_into_external_id = any(external_ids)
+    and exists (
+      select
+      from unnest(providers, accounts, entity_types, external_ids, untils)
+        as record (provider, account, entity_type, external_id, theirs_until)
+      where record.provider = alias.provider
+        and record.entity_type = alias.merged_into_entity_type
+        and record.external_id = alias.merged_into_external_id
+        and record.theirs_until = 'infinity'
+        and coalesce(
+          record.account = (
+            select connection.account
+            from public.crm_connections as connection
+            where connection.organisation_id = organisation
+              and connection.provider = record.provider
+            order by connection.connected_at desc, connection.id
+            limit 1
+          ),
+          true
+        )
+    );
   row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', affected);
   delete from public.contact_external_id_archive as archive
   where archive.organisation_id = organisation
@@ -1982,12 +2020,15 @@ begin
     remote_state = 'deleted',
     merged_into_entity_type = null,
     merged_into_external_id = null
-  from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
   where archive.organisation_id = organisation
-    and archive.contact_id = any(former_contacts)
-    and archive.connection_id = record.connection_id
-    and archive.merged_into_entity_type = record.entity_type
-    and archive.merged_into_external_id = record.external_id;
+    and archive.merged_into_external_id = any(own_ids)
+    and (archive.connection_id, archive.merged_into_entity_type, archive.merged_into_external_id) in (
+      select
+        record.connection_id,
+        record.entity_type,
+        record.external_id
+      from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+    );
   -- A change between them and another contact goes as a whole: of the other, it says nothing else.
   delete from public.contact_external_id_changes as change
   where change.organisation_id = organisation
@@ -2067,7 +2108,7 @@ $_$;
 -- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Reads the organisation''s log once, before it locks anything. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -6862,7 +6903,7 @@ CREATE TABLE public.crm_erasures (
 -- Name: TABLE crm_erasures; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
+COMMENT ON TABLE public.crm_erasures IS 'Proof of each erasure: when, by whom, and how much. No names and ids: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
 
 --
 -- Name: COLUMN crm_erasures.organisation_id; Type: COMMENT; Schema: public; Owner: -

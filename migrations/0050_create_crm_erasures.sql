@@ -1,6 +1,6 @@
 -- Up Migration
 --
--- Purpose: keeps a proof of each erasure, without personal data, and recognises the records of erased people, so that
+-- Purpose: keeps a proof of each erasure, without names and ids, and recognises the records of erased people, so that
 --          a CRM does not bring them back.
 -- Locks:   nothing.
 -- Scans:   nothing.
@@ -39,7 +39,7 @@ create table crm_erasures (
 );
 
 comment on table crm_erasures is
-  'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact; only the owner reads it.';
+  'Proof of each erasure: when, by whom, and how much. No names and ids: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact; only the owner reads it.';
 comment on column crm_erasures.organisation_id is
   'The organisation (tenant) whose data it was. Without a foreign key: the proof outlives the organisation.';
 comment on column crm_erasures.id is

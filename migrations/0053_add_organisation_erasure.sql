@@ -28,7 +28,7 @@ comment on column crm_erasures.erased_at is
 comment on column crm_erasures.counts is
   'How many rows were deleted or rewritten, by table; of an organisation, so far.';
 comment on table crm_erasures is
-  'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
+  'Proof of each erasure: when, by whom, and how much. No names and ids: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact and crm_erase_organisation; only the owner reads it.';
 comment on constraint crm_erasures_finished_at_in_range_check on crm_erasures is
   'In the years 1900 to 9998: every client can read it.';
 comment on constraint crm_erasures_contact_has_no_finish_check on crm_erasures is
@@ -265,4 +265,4 @@ comment on column crm_erasures.erased_at is
 comment on column crm_erasures.counts is
   'How many rows were deleted or rewritten, by table.';
 comment on table crm_erasures is
-  'Proof of each erasure: when, by whom, and how much. No personal data: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact; only the owner reads it.';
+  'Proof of each erasure: when, by whom, and how much. No names and ids: whose it was is a keyed hash, and the key is not in the database. Written by crm_erase_contact; only the owner reads it.';

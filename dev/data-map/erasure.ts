@@ -7,7 +7,7 @@ export const erasureTables: Record<string, TableEntry> = {
     kept: 'Without end: it outlives the agency.',
     erased: 'One row is added.',
     exported: {
-      not: 'Whoever it names was erased. Its hashes tell nobody who has not the key whose they are.',
+      not: 'Whoever it names was erased. Without the key, nobody can tell from its hashes whose they are.',
     },
     identifies: ['subject_hashes'],
     describes: ['id', 'subject', 'erased_at', 'finished_at', 'counts'],

@@ -123,11 +123,21 @@ async function eraseAgain(file: string, { json }: EraseOptions): Promise<void> {
       ? formatJson({ keyId: key.id, repeated })
       : `Erased ${numberOf('erased')} again; ${numberOf('absent')} had not come back.`,
   );
-  if (numberOf('other_key') > 0) {
-    throw new UnmetCondition(
-      `${formatQuantity(numberOf('other_key'), 'proof')} of another key: run it again with that key. This one is ${key.id}.`,
+  const failed = repeated.flatMap(({ erasureId, error }) =>
+    error === undefined ? [] : [`proof ${erasureId}: ${error.message} (${error.code}).`],
+  );
+  const otherKey =
+    numberOf('other_key') === 0
+      ? []
+      : [
+          `${formatQuantity(numberOf('other_key'), 'proof')} of another key: run it again with that key. This one is ${key.id}.`,
+        ];
+  if (failed.length > 0) {
+    throw new Error(
+      [`${formatQuantity(failed.length, 'proof')} could not be repeated:`, ...failed, ...otherKey].join(' '),
     );
   }
+  if (otherKey.length > 0) throw new UnmetCondition(otherKey.join(' '));
 }
 
 /** @throws Error that does not repeat what is in the file */

@@ -1,3 +1,4 @@
+import { CrmSchemaError } from '../errors.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import { refuse } from '../validation.js';
 import { eraseContacts } from './contact-erasure.js';
@@ -13,17 +14,22 @@ export interface RepeatedErasure {
   erasureId: string;
   /**
    * `erased`: the person was there again, and is erased. `absent`: nothing was there. `other_key`: its hashes were made
-   * with another key: call it with that one. `organisation`: it is not about a person.
+   * with another key: call it with that one. `organisation`: it is not about a person. `failed`: the server refused it,
+   * and nothing of this proof was done.
    */
-  outcome: 'erased' | 'absent' | 'other_key' | 'organisation';
+  outcome: 'erased' | 'absent' | 'other_key' | 'organisation' | 'failed';
   /** How many rows were deleted or rewritten, by table; only if `erased`. */
   counts?: Record<string, number>;
+  /** Why, in the server's words, which may name a contact; only if `failed`. */
+  error?: { code: string; message: string };
 }
 
 /**
  * Erases everyone again whom the proofs are about, after a backup was restored, or in case something was logged of them
  * since. Restores the proofs, too, so that the CRMs do not bring them back. Reads every contact id that the tables know,
- * the log included, once for each organisation. Each proof is one transaction; it may be interrupted and called again.
+ * the log included, once for each organisation. Each proof is one transaction; it may be interrupted and called again. A
+ * proof that fails does not keep the others from being repeated: as where the backup has somebody else merged into the
+ * person. Undo that merge, and call it again.
  *
  * @param client a dedicated connection of the owner
  * @param key the key with which they were erased
@@ -61,11 +67,20 @@ export async function contactEraseAgain(
       await client.query('commit');
       repeated.push(counts === undefined ? result('absent') : { ...result('erased'), counts });
     } catch (error) {
-      await client.query('rollback').catch(() => {});
-      throw error;
+      await client.query('rollback').catch(() => {
+        throw error;
+      });
+      if (!isOfTheServer(error)) throw error;
+      repeated.push({ ...result('failed'), error: { code: error.code, message: error.message } });
     }
   }
   return repeated;
+}
+
+/** Whether the server refused a statement, rather than the user (a `CrmSchemaError`) or the connection. */
+function isOfTheServer(error: unknown): error is Error & { code: string } {
+  if (!(error instanceof Error) || error instanceof CrmSchemaError) return false;
+  return 'code' in error && typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code);
 }
 
 /** Whether a value, perhaps from a file, has the form of proofs. */

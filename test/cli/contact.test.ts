@@ -166,6 +166,29 @@ describe('contact erasures', () => {
     expect(stderr).toMatch(/proofs? of another key/);
   });
 
+  test('of which one fails are otherwise repeated by --again, which names it and exits with 1', async () => {
+    const [stuck, other] = [await agencyWithOttoline(pool), await agencyWithOttoline(pool)];
+    for (const agency of [stuck, other]) await run(['erase', ...person(agency), '--allow-production']);
+    const { stdout } = await run(['erasures', '--json']);
+    await log(pool, stuck.reapit, [{ internalId: stuck.ottoline }]);
+    await log(pool, other.reapit, [{ internalId: other.ottoline }]);
+    const { rows } = await pool.query(
+      `insert into contact_external_id_changes (organisation_id, kind, from_contact_id, to_contact_id)
+       values ($1, 'contacts_merged', $2, $3) returning id`,
+      [stuck.organisationId, stuck.barnaby, stuck.ottoline],
+    );
+    const again = await run(['erase', '--again', await fileOf(stdout), '--allow-production']);
+    await pool.query('delete from contact_external_id_changes where id = $1', [rows[0].id]);
+    expect(again).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^Erased 1 again; /),
+      stderr: expect.stringMatching(
+        /1 proof could not be repeated: proof \d+: contact .* was merged into the person.* \(40001\)/,
+      ),
+    });
+    expect(await placesOf(pool, other.ottoline)).toEqual([]);
+  });
+
   test.each([
     ['a file that is not JSON', 'personal data', 'is not what crm-schema contact erasures --json prints'],
     [

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { contactExternalIdLink, contactExternalIdRepoint, syncBatchRecord } from '../../src/index.js';
+import {
+  contactExternalIdLink,
+  contactExternalIdLinkMany,
+  contactExternalIdRepoint,
+  externalRecordMergeMany,
+  syncBatchRecord,
+} from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { rolledBack, useDatabase } from '../support/database.js';
 import { eraseContacts, placesOf } from '../support/erasure.js';
@@ -18,6 +24,15 @@ async function remains(texts: readonly string[]): Promise<Record<string, string[
     if (places.length > 0) found[text] = places;
   }
   return found;
+}
+
+/** Adds a contact that has nothing to do with anybody else. */
+async function addContact(organisationId: string): Promise<string> {
+  const { rows } = await pool.query(
+    "insert into contacts (id, organisation_id, name) values (gen_random_uuid(), $1, 'Cosima') returning id",
+    [organisationId],
+  );
+  return rows[0].id;
 }
 
 const month = (ahead: number) => `now() + make_interval(months => ${ahead})`;
@@ -141,6 +156,72 @@ describe('an erased person', () => {
     expect(await placesOf(pool, ottoline)).not.toEqual([]);
     await eraseContacts(pool, organisationId, [ottoline, duplicate]);
     expect(await remains(hers)).toEqual({});
+  });
+
+  test('is not named by a record of another person that was merged into one of theirs', async () => {
+    const { organisationId, ottoline, duplicate } = await agencyWithOttoline(pool);
+    const cosima = await addContact(organisationId);
+    const [given, survivor] = ['GIVEN-AWAY', 'SURVIVOR'].map((name) => `${name}-${organisationId}`) as [
+      string,
+      string,
+    ];
+    const record = (externalId: string) => ({ entityType: 'contact', externalId });
+    for (const externalId of [survivor, given]) {
+      await contactExternalIdLinkMany(pool, {
+        organisationId,
+        links: [{ provider: 'reapit', ...record(externalId), contactId: ottoline }],
+        ifContactTaken: 'alias',
+      });
+    }
+    await externalRecordMergeMany(pool, {
+      organisationId,
+      provider: 'reapit',
+      merges: [{ from: record(given), into: record(survivor) }],
+    });
+    await contactExternalIdRepoint(pool, {
+      organisationId,
+      provider: 'reapit',
+      ...record(given),
+      fromContactId: ottoline,
+      toContactId: cosima,
+    });
+    // The same in the archive of another account, without any history.
+    await pool.query(
+      `insert into contact_external_id_archive (organisation_id, connection_id, entity_type, external_id, contact_id, is_primary, first_seen_at, last_seen_at, remote_state, merged_into_entity_type, merged_into_external_id)
+       select $1, id, 'contact', archived.external_id, archived.contact_id, false, now(), now(), archived.state, archived.into_type, archived.into_id
+       from crm_connections
+       cross join (values
+         ('OTHERS-7', $3::uuid, 'merged', 'contact', $2),
+         ($2, $4, 'active', null, null)
+       ) as archived (external_id, contact_id, state, into_type, into_id)
+       where organisation_id = $1 and account = 'first'`,
+      [organisationId, `ARCHIVED-SURVIVOR-${organisationId}`, cosima, ottoline],
+    );
+    await eraseContacts(pool, organisationId, [ottoline, duplicate]);
+    expect(await remains([survivor, `ARCHIVED-SURVIVOR-${organisationId}`])).toEqual({});
+    // What is Cosima's stays hers.
+    expect((await placesOf(pool, given)).map((place) => place.split(' ')[0])).toEqual([
+      'contact_external_id_aliases',
+    ]);
+    expect(await placesOf(pool, 'OTHERS-7')).toHaveLength(1);
+  });
+
+  test('is not named by an event of another person, which no history connects with the record', async () => {
+    await pool.query('select crm_sync_log_ensure_partitions(3)');
+    const { organisationId, reapit, ottoline, duplicate, hers } = await agencyWithOttoline(pool);
+    const cosima = await addContact(organisationId);
+    const landlord = hers.find((text) => text.startsWith('LANDLORD')) as string;
+    const refused = { externalId: landlord, internalId: cosima, error: `${landlord} is somebody else's.` };
+    const { rows: times } = await pool.query(`select ${month(3)} as "then"`);
+    await log(pool, reapit, [refused, { ...refused, occurredAt: times[0].then }]);
+    await pool.query(`alter table crm_sync_log detach partition ${monthName(3)}`);
+    const ofCosima = async () =>
+      (await placesOf(pool, cosima)).filter((place) => place.startsWith('crm_sync_log_')).length;
+    const before = await ofCosima();
+    await eraseContacts(pool, organisationId, [ottoline, duplicate]);
+    expect(await remains(hers)).toEqual({});
+    expect(await ofCosima()).toBe(before);
+    await pool.query(`drop table ${monthName(3)}`);
   });
 
   test('in a detached month is erased there', async () => {

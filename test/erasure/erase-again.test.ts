@@ -131,6 +131,51 @@ test('an erasure is repeated where the backup is from before a merge, and finds 
   });
 });
 
+test('a proof that cannot be repeated, because the backup has somebody merged into the person, is reported, and the others are repeated', async () => {
+  const first = await agencyWithOttoline(pool);
+  const second = await agencyWithOttoline(pool);
+  const key = newKey();
+  const { rows } = await pool.query(
+    `insert into contact_external_id_changes (organisation_id, kind, from_contact_id, to_contact_id)
+     values ($1, 'contacts_merged', $2, $3) returning id`,
+    [first.organisationId, first.barnaby, first.ottoline],
+  );
+  const proofOf = async ({ organisationId, ottoline, duplicate }: typeof first) => ({
+    organisationId,
+    erasureId: '1',
+    subject: 'contact' as const,
+    erasedAt: '2026-11-01T00:00:00.000000Z',
+    erasedBy: 'test',
+    keyId: key.id,
+    subjectHashes: [ottoline, duplicate].map((id) => key.hashContact(organisationId, id).toString('hex')),
+    counts: {},
+    records: [],
+  });
+  const proofs = [await proofOf(first), await proofOf(second)] as never;
+  expect(await withClient(url, (client) => contactEraseAgain(client, key, proofs))).toEqual([
+    {
+      organisationId: first.organisationId,
+      erasureId: '1',
+      outcome: 'failed',
+      error: { code: '40001', message: expect.stringContaining(first.barnaby) },
+    },
+    expect.objectContaining({ organisationId: second.organisationId, outcome: 'erased' }),
+  ]);
+  expect(await placesOf(pool, first.ottoline)).not.toEqual([]);
+  expect(await placesOf(pool, second.ottoline)).toEqual([]);
+  const proven = async () =>
+    (await withClient(url, erasureList)).filter(
+      ({ organisationId }) => organisationId === first.organisationId,
+    );
+  expect(await proven()).toEqual([]);
+
+  await pool.query('delete from contact_external_id_changes where id = $1', [rows[0].id]);
+  expect(await withClient(url, (client) => contactEraseAgain(client, key, proofs))).toMatchObject([
+    { outcome: 'erased' },
+    { outcome: 'absent' },
+  ]);
+});
+
 test('proofs of another key and of organisations are reported, and change nothing', async () => {
   const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
   const client = await pool.connect();

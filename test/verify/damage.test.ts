@@ -467,6 +467,11 @@ const damages: Damage[] = [
     reported: [['privileges', `pg_monitor on table ${log}`, null, 'truncate, update']],
   },
   {
+    damage: 'lets another role add triggers, which would run as the owner during an erasure',
+    sql: 'grant trigger on crm_sync_runs to pg_monitor',
+    reported: [['privileges', `pg_monitor on table ${runs}`, null, 'trigger']],
+  },
+  {
     damage: 'grants privileges that the grantee grants on',
     sql: `create role crm_test_first; create role crm_test_second;
       grant select on crm_sync_runs to crm_test_first with grant option;
