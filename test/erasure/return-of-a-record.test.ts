@@ -432,7 +432,7 @@ test('an erasure waits for what is logged of the person, and erases it', async (
       events: [inbound('LOGGED-MEANWHILE', { internalId: ottoline })],
     });
     const erasing = eraseContacts(pool, organisationId, [ottoline, duplicate]);
-    await logger.query('select pg_sleep(0.3)');
+    await logger.query('select pg_sleep(1.5)');
     await logger.query('commit');
     await erasing;
   } finally {
