@@ -206,7 +206,7 @@ order by
 /* @name contactExportIdentityChanges */
 -- Lists the changes in which some contacts had or were given an external id, the latest first: the page of at most
 -- `limit` before the change `beforeId` if that is not null. What the change says of another contact is left out: who had
--- the id before, or has it afterwards. Uses contact_external_id_changes_from_contact_id_idx and
+-- the id before, or has it afterwards, and the id itself if only a merge that was undone brought it. Uses contact_external_id_changes_from_contact_id_idx and
 -- contact_external_id_changes_to_contact_id_idx.
 with found as (
   select page.id
@@ -240,7 +240,7 @@ select
   change.provider,
   change.connection_id as "connectionId",
   change.entity_type as "entityType",
-  change.external_id as "externalId",
+  change.external_id as "externalId?",
   change.from_contact_id as "fromContactId?",
   change.is_from_another as "isFromAnother!",
   change.to_contact_id as "toContactId?",
@@ -266,7 +266,13 @@ cross join lateral (
     entry.provider,
     entry.connection_id,
     entry.entity_type,
-    entry.external_id,
+    -- By a merge that was undone, the id was never this person's.
+    case
+      when entry.kind = 'undone' and not is_to_person
+        or entry.undone_by is not null and not is_from_person
+        then null
+      else entry.external_id
+    end as external_id,
     case when is_from_person then entry.from_contact_id end as from_contact_id,
     entry.from_contact_id is not null and not is_from_person as is_from_another,
     case when is_to_person then entry.to_contact_id end as to_contact_id,

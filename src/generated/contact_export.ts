@@ -519,7 +519,6 @@ export interface ContactExportIdentityChangesResult {
   connectionId: string | null;
   /** The entity type of the record. */
   entityType: string | null;
-  /** The external id of the record. */
   externalId: string | null;
   fromContactId: string | null;
   /** In the order in which the changes were made. */
@@ -545,7 +544,7 @@ export interface ContactExportIdentityChangesResult {
 /**
  * Lists the changes in which some contacts had or were given an external id, the latest first: the page of at most
  * `limit` before the change `beforeId` if that is not null. What the change says of another contact is left out: who had
- * the id before, or has it afterwards. Uses contact_external_id_changes_from_contact_id_idx and
+ * the id before, or has it afterwards, and the id itself if only a merge that was undone brought it. Uses contact_external_id_changes_from_contact_id_idx and
  * contact_external_id_changes_to_contact_id_idx.
  *
  * @remarks
@@ -582,7 +581,7 @@ export interface ContactExportIdentityChangesResult {
  *   change.provider,
  *   change.connection_id as "connectionId",
  *   change.entity_type as "entityType",
- *   change.external_id as "externalId",
+ *   change.external_id as "externalId?",
  *   change.from_contact_id as "fromContactId?",
  *   change.is_from_another as "isFromAnother!",
  *   change.to_contact_id as "toContactId?",
@@ -608,7 +607,13 @@ export interface ContactExportIdentityChangesResult {
  *     entry.provider,
  *     entry.connection_id,
  *     entry.entity_type,
- *     entry.external_id,
+ *     -- By a merge that was undone, the id was never this person's.
+ *     case
+ *       when entry.kind = 'undone' and not is_to_person
+ *         or entry.undone_by is not null and not is_from_person
+ *         then null
+ *       else entry.external_id
+ *     end as external_id,
  *     case when is_from_person then entry.from_contact_id end as from_contact_id,
  *     entry.from_contact_id is not null and not is_from_person as is_from_another,
  *     case when is_to_person then entry.to_contact_id end as to_contact_id,
@@ -636,7 +641,7 @@ export interface ContactExportIdentityChangesResult {
  */
 export const contactExportIdentityChanges = new PreparedQuery<ContactExportIdentityChangesParams,ContactExportIdentityChangesResult>({
   name: 'contactExportIdentityChanges',
-  statementName: 'contactExportIdentityChanges_6ecd2b82',
+  statementName: 'contactExportIdentityChanges_d5f51395',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -702,7 +707,12 @@ cross join lateral (
     entry.provider,
     entry.connection_id,
     entry.entity_type,
-    entry.external_id,
+    case
+      when entry.kind = 'undone' and not is_to_person
+        or entry.undone_by is not null and not is_from_person
+        then null
+      else entry.external_id
+    end as external_id,
     case when is_from_person then entry.from_contact_id end as from_contact_id,
     entry.from_contact_id is not null and not is_from_person as is_from_another,
     case when is_to_person then entry.to_contact_id end as to_contact_id,

@@ -180,6 +180,13 @@ describe('contactExport', () => {
     expect(back.mergedIntoId).toBeNull();
     const alone = await exported(pool, tenant.organisationId, tenant.contact(0));
     expect([alone.contacts.length, eventIds(alone)]).toEqual([1, ['1']]);
+    // That the merge was there and was undone, but not the id that is the other's again.
+    const changes = alone.identityChanges.filter(({ provider }) => provider === 'reapit');
+    expect(changes.map(({ kind, externalId }) => [kind, externalId])).toEqual([
+      ['undone', null],
+      ['contacts_merged', null],
+    ]);
+    expect(back.identityChanges.map(({ externalId }) => externalId)).toContain('2');
   });
 
   test('of an id that is another contact by now, shows what is of the time in which it was this one', async () => {
