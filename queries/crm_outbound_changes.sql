@@ -305,13 +305,24 @@ left join claimed on true;
 /* @name outboundChangeListWaiting */
 -- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
 -- change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
--- decide whose edit counts (crm_sync_failure_is_undecided). `awaitsTheirs`: an earlier push was dismissed, which takes the
--- CRM's value, and a record of the contact there has not been read since. Fails with CRM05 if row-level security hides the
+-- decide whose edit counts (crm_sync_failure_is_undecided). `awaitsTheirs`: an earlier push was dismissed (of the last
+-- 500 dismissals), which takes the CRM's value, and a record of the contact there has not been read since. Fails with CRM05 if row-level security hides the
 -- organisation, and with 0A000 unless at READ COMMITTED: the caller has locked the contacts, and what was recorded before
 -- that must be seen. Uses crm_outbound_changes_pkey, crm_sync_failures_unpushed_idx and, for what waits,
--- crm_sync_failures_pkey, contact_external_ids_contact_id_provider_key and
+-- crm_sync_failures_dismissed_at_idx, contact_external_ids_contact_id_provider_key and
 -- contact_external_id_aliases_contact_id_provider_idx (`is true` and the limits keep the planner from reading everything
 -- that waits).
+with dismissed as materialized (
+  select
+    direction,
+    record_id
+  from crm_sync_failures
+  where organisation_id = :organisationId!::uuid
+    and connection_id = :connectionId!::uuid
+    and dismissed_at is not null
+  order by dismissed_at desc
+  limit 500
+)
 select
   wanted.contact_id as "contactId!",
   change.version as "changeVersion?",
@@ -348,33 +359,6 @@ left join lateral (
   select true as is_found
   from crm_connections as connection
   cross join lateral (
-    select bool_or(
-      latest.connection_id = connection.id
-      and latest.direction = 'outbound'
-      and latest.record_id = wanted.contact_id::text
-      and latest.dismissed_at is not null
-    ) as is_found
-    from (
-      -- Only a search in this order is sure to use the primary key: for equal values, the planner may search the
-      -- failures of every contact. One row for each entity type.
-      select
-        connection_id,
-        direction,
-        record_id,
-        dismissed_at
-      from crm_sync_failures
-      where (organisation_id, connection_id, direction, record_id)
-        >= (:organisationId!::uuid, connection.id, 'outbound', wanted.contact_id::text)
-      order by
-        organisation_id,
-        connection_id,
-        direction,
-        record_id,
-        entity_type
-      limit 5
-    ) as latest
-  ) as dismissed
-  cross join lateral (
     select
     from contact_external_records
     where (organisation_id = :organisationId!::uuid) is true
@@ -387,7 +371,7 @@ left join lateral (
   where connection.organisation_id = :organisationId!::uuid
     and connection.id = :connectionId!::uuid
     and change.version is not null
-    and dismissed.is_found
+    and wanted.contact_id::text = any(array(select record_id from dismissed where direction = 'outbound'))
   limit 1
 ) as unread on true
 where crm_check_organisation(:organisationId!::uuid)

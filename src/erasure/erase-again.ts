@@ -21,7 +21,12 @@ export interface RepeatedErasure {
   /** How many rows were deleted or rewritten, by table; only if `erased`. */
   counts?: Record<string, number>;
   /** Why, in the server's words, which may name a contact; only if `failed`. */
-  error?: { code: string; message: string };
+  error?: {
+    /** The SQLSTATE. */
+    code: string;
+    /** What the server said. */
+    message: string;
+  };
 }
 
 /**

@@ -183,7 +183,7 @@ export const expectations: Record<QueryName, Expectation> = {
     indexes: [
       ...changes,
       'crm_sync_failures_unpushed_idx',
-      'crm_sync_failures_pkey',
+      'crm_sync_failures_dismissed_at_idx',
       ...liveConnection.indexes,
       'contact_external_ids_contact_id_provider_key',
       'contact_external_id_aliases_contact_id_provider_idx',

@@ -35,9 +35,9 @@ const batch = 100;
 const rowsEach = 10;
 /**
  * The maximum number of pages touched per element. A change has five indexes and foreign keys to check; a re-pointed
- * id is deleted and inserted again, and looked for among the aliases.
+ * id is deleted and inserted again, and looked for among the aliases and the records of erased people.
  */
-const pagesEach = 40;
+const pagesEach = 45;
 
 /** Statements that compare the elements of a batch with each other: at most 50 connections here. */
 const comparesWithin: readonly QueryName[] = ['outboundChangeAnnounce'];
