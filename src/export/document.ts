@@ -105,6 +105,8 @@ export interface ExportedIdentityChange
     queries.ContactExportIdentityChangesResult,
     { kind: IdentityChangeKind; provider: Provider | null }
   > {
+  /** The id of the record. Null for a merge itself, which names none, and for an id that is another person's now. */
+  externalId: string | null;
   /** The contact of this person that the id meant before. Null if it meant none, or another person. */
   fromContactId: string | null;
   /** Whether the id meant another person before. */

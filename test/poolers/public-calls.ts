@@ -203,8 +203,14 @@ export async function publicCalls(
     connectionPause: (client) => crm.connectionPause(client, claimable),
     connectionResume: (client) => crm.connectionResume(client, claimable),
     connectionDisconnect: (client) => crm.connectionDisconnect(client, claimable),
-    contactErase: (client) =>
-      migrations.contactErase(client, erasureKey, { organisationId, contactId: otherId }),
+    contactErase: async (client) => {
+      const leaving = await createTenant(pool, 1);
+      const [person = ''] = leaving.contactIds;
+      return migrations.contactErase(client, erasureKey, {
+        organisationId: leaving.organisationId,
+        contactId: person,
+      });
+    },
     erasureList: (client) => migrations.erasureList(client),
     contactEraseAgain: async (client) =>
       migrations.contactEraseAgain(client, erasureKey, await migrations.erasureList(client)),
