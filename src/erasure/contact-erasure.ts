@@ -3,7 +3,7 @@ import { checkParameter, checkUuid } from '../validation.js';
 import type { ErasureKey } from './erasure-key.js';
 import { asOwner } from './own-errors.js';
 
-/** Whom to erase. */
+/** The person to erase. */
 export interface ContactKey {
   /** The organisation's UUID. */
   organisationId: string;

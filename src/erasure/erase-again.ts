@@ -30,8 +30,8 @@ export interface RepeatedErasure {
 }
 
 /**
- * Erases everyone again whom the proofs are about, after a backup was restored, or in case something was logged of them
- * since. Restores the proofs, too, so that the CRMs do not bring them back. Reads every contact id that the tables know,
+ * Repeats the erasures that the proofs record, after a backup was restored, or in case something has been logged of these
+ * people since. Restores the proofs, too, so that the CRMs do not bring them back. Reads every contact id that the tables know,
  * the log included, once for each organisation. Each proof is one transaction; it may be interrupted and called again. A
  * proof that fails does not keep the others from being repeated: as where the backup has somebody else merged into the
  * person. Undo that merge, and call it again.

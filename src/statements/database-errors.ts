@@ -4,20 +4,10 @@ import { sqlStates } from './sqlstates.js';
 /** The error for a violation of each constraint. A CHECK constraint that is not listed is `invalid_input`. */
 const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   crm_connections_pkey: ['connection_exists', 'A connection with this id already exists.'],
-  ...Object.fromEntries(
-    Object.entries({
-      crm_sync_runs_pkey: 'crm_sync_runs_id_seq',
-      crm_sync_failures_id_key: 'crm_sync_failures_id_seq',
-      contact_external_id_changes_pkey: 'contact_external_id_changes_id_seq',
-      crm_erasures_pkey: 'crm_erasures_id_seq',
-    }).map(([constraint, sequence]) => [
-      constraint,
-      [
-        'invalid_input',
-        `The sequence ${sequence} is behind its table, as after a restore: crm-schema verify, run as the owner, prints how to set it.`,
-      ],
-    ]),
-  ),
+  crm_sync_runs_pkey: behindTable('crm_sync_runs_id_seq'),
+  crm_sync_failures_id_key: behindTable('crm_sync_failures_id_seq'),
+  contact_external_id_changes_pkey: behindTable('contact_external_id_changes_id_seq'),
+  crm_erasures_pkey: behindTable('crm_erasures_id_seq'),
   crm_connections_organisation_id_fkey: ['unknown_organisation', 'The organisation does not exist.'],
   crm_connections_organisation_id_provider_live_key: [
     'live_connection_exists',
@@ -49,6 +39,14 @@ const constraintCodes: Record<string, readonly [CrmSchemaErrorCode, string]> = {
   contact_external_id_aliases_pkey: ['external_id_taken', 'The external id is already mapped.'],
   contact_external_id_aliases_provider_check: ['unknown_provider', 'The provider is not supported.'],
 };
+
+/** The error for a number that is taken. */
+function behindTable(sequence: string): readonly [CrmSchemaErrorCode, string] {
+  return [
+    'invalid_input',
+    `The sequence ${sequence} is behind its table, as after a restore: crm-schema verify, run as the owner, prints how to set it.`,
+  ];
+}
 
 const integrityViolation = /^23/;
 const unstorableText: ReadonlySet<string> = new Set([

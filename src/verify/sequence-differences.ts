@@ -2,12 +2,12 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import { bySql, type Difference } from './difference.js';
 
 /**
- * The columns that are numbered by sequences, and how to find the highest number. A table with millions of rows has no
- * index that begins with its numbers, so each organisation or connection is looked at for its own highest one.
+ * The columns that are numbered by sequences. A table that may have millions of rows has no index that begins with its
+ * numbers, so `highest` looks at each organisation or connection for its own highest one.
  *
  * Not the log's: its numbers only order events of the same microsecond.
  */
-const numbered: readonly { table: string; column: string; highest(schema: string): string }[] = [
+const numbered: readonly { table: string; column: string; highest?(schema: string): string }[] = [
   {
     table: 'crm_sync_runs',
     column: 'id',
@@ -23,10 +23,10 @@ const numbered: readonly { table: string; column: string; highest(schema: string
         limit 1
       ) as latest`,
   },
-  { table: 'crm_sync_failures', column: 'id', highest: highestOf('crm_sync_failures', 'id') },
-  { table: 'crm_sync_conflicts', column: 'id', highest: highestOf('crm_sync_conflicts', 'id') },
-  { table: 'crm_outbound_changes', column: 'version', highest: highestOf('crm_outbound_changes', 'version') },
-  { table: 'crm_erasures', column: 'id', highest: highestOf('crm_erasures', 'id') },
+  { table: 'crm_sync_failures', column: 'id' },
+  { table: 'crm_sync_conflicts', column: 'id' },
+  { table: 'crm_outbound_changes', column: 'version' },
+  { table: 'crm_erasures', column: 'id' },
   {
     table: 'contact_external_id_changes',
     column: 'id',
@@ -62,10 +62,6 @@ const numbered: readonly { table: string; column: string; highest(schema: string
   },
 ];
 
-function highestOf(table: string, column: string) {
-  return (schema: string) => `select max(${column}) from ${schema}.${table}`;
-}
-
 /**
  * The sequences that are behind their tables, as after a restore that has filled the tables alone: the next rows get
  * numbers that are taken. Only of tables that the user sees whole, as the owner does.
@@ -88,7 +84,8 @@ export async function sequenceDifferences(
     const name: string | null = sequences[0]?.name ?? null;
     if (name === null) continue;
     // First the rows: a sequence only goes up, and this transaction sees no newer rows.
-    const { rows: taken } = await client.query(`select (${highest(schema)})::text as highest`);
+    const selected = highest?.(schema) ?? `select max(${column}) from ${schema}.${table}`;
+    const { rows: taken } = await client.query(`select (${selected})::text as highest`);
     const { rows: states } = await client.query(
       `select (last_value - case when is_called then 0 else 1 end)::text as last from ${name}`,
     );
