@@ -2,6 +2,8 @@ import type pg from 'pg';
 import { createSamples } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { eraseContacts } from '../support/erasure.js';
+import { tenantWithIds } from '../support/identity.js';
 import { insertEvents } from '../support/log-partitions.js';
 
 /** Fills every table, and the first, a later and the last partition of the log. */
@@ -26,6 +28,8 @@ export async function fill(pool: pg.Pool): Promise<void> {
       },
     ],
   });
+  const withErased = await tenantWithIds(pool, ['loop person 1']);
+  await eraseContacts(pool, withErased.organisationId, withErased.contactIds);
 }
 
 /** The tables of a database without partitions: ours, the host's and the migrations table. */
