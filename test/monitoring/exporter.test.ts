@@ -22,7 +22,7 @@ test.each(exportedQueries)('$name says in its statement which query it is', ({ n
   expect(query).toMatch(
     name === 'crm_work'
       ? /^select \/\* connectionTotalWork \*\//
-      : new RegExp(`^select /\\* monitoring: ${name} \\*/`),
+      : new RegExp(`^(select|with) /\\* monitoring: ${name} \\*/`),
   );
 });
 
