@@ -1677,9 +1677,8 @@ declare
   own_connections uuid[];
   own_types text[];
   own_ids text[];
-  -- Other contacts that had one of these records once, or under whom the log names one.
-  former_contacts uuid[] := '{}';
-  named_contacts uuid[];
+  -- Other contacts that had one of these records once.
+  former_contacts uuid[];
   stranger uuid;
   erasure bigint;
   row_counts jsonb := '{}';
@@ -1699,28 +1698,6 @@ begin
       errcode = 'CRM04',
       message = 'an erasure needs an organisation, contacts, a hash for each of them, a key id and a salt';
   end if;
-
-  -- Step 0. Under whom the log names one of the records: a link that was refused, for example. No index finds that, so
-  -- the organisation's log is read, before anybody waits.
-  external_ids := array(
-    select distinct record.external_id
-    from public.crm_contact_records(organisation, people) as record
-    where record.theirs_until = 'infinity'
-  );
-  for log_table in select tables from public.crm_sync_log_tables() as tables loop
-    continue when cardinality(external_ids) = 0;
-    execute format(
-      'select coalesce(array_agg(distinct internal_id), ''{}'')
-       from %s
-       where organisation_id = $1
-         and external_id = any($2)
-         and internal_id <> all($3)',
-      log_table
-    )
-    into named_contacts
-    using organisation, external_ids, people;
-    former_contacts := former_contacts || named_contacts;
-  end loop;
 
   -- Step 1. Locks, in everybody's order. Open runs end: a worker that has read the person already is refused
   -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once.
@@ -1808,7 +1785,7 @@ begin
     and connection.provider = record.provider
     and coalesce(connection.account = record.account, true)
   where record.theirs_until = 'infinity';
-  select former_contacts || coalesce(array_agg(distinct other.contact_id), '{}')
+  select coalesce(array_agg(distinct other.contact_id), '{}')
   into former_contacts
   from unnest(providers, entity_types, external_ids, untils)
     as record (provider, entity_type, external_id, theirs_until)
@@ -1835,11 +1812,12 @@ begin
     get diagnostics affected = row_count;
     logged := logged + affected;
     continue when cardinality(external_ids) = 0;
-    -- By the id alone: before there was a contact, and where reading it failed.
+    -- By the id: before there was a contact, where reading it failed, and where it was refused to another contact, whose
+    -- event stays that one's, without the id.
     execute format(
       'update %s as event set external_id = null, error = %s
        where event.organisation_id = $1
-         and event.internal_id is null
+         and (event.internal_id is null or event.error is not null)
          and event.external_id = any($2)
          and exists (
            select
@@ -1852,6 +1830,7 @@ begin
              and record.entity_type = event.entity_type
              and record.external_id = event.external_id
              and event.occurred_at < record.theirs_until
+             and (event.internal_id is null or record.theirs_until = ''infinity'')
          )',
       log_table, erased_error
     )
@@ -1859,7 +1838,7 @@ begin
     get diagnostics affected = row_count;
     logged := logged + affected;
     continue when cardinality(former_contacts) = 0;
-    -- Under another contact: the event stays that one's, without the id.
+    -- By another contact that had one of the records once: its event stays that one's, too.
     execute format(
       'update %s as event set external_id = null, error = %s
        where event.organisation_id = $1
@@ -2108,7 +2087,7 @@ $_$;
 -- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Reads the organisation''s log once, before it locks anything. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -8590,19 +8569,19 @@ COMMENT ON INDEX public.crm_sync_failures_unpushed_idx IS 'Finds the failed push
 -- Name: crm_sync_log_external_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX crm_sync_log_external_id_idx ON ONLY public.crm_sync_log USING btree (organisation_id, external_id) WHERE ((internal_id IS NULL) AND (external_id IS NOT NULL));
+CREATE INDEX crm_sync_log_external_id_idx ON ONLY public.crm_sync_log USING btree (organisation_id, external_id) WHERE ((external_id IS NOT NULL) AND ((internal_id IS NULL) OR (error IS NOT NULL)));
 
 --
 -- Name: INDEX crm_sync_log_external_id_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.crm_sync_log_external_id_idx IS 'Finds the events of a record that was not linked to a contact, for the erasure of a person.';
+COMMENT ON INDEX public.crm_sync_log_external_id_idx IS 'Finds the events of a record that was not linked to a contact, and those that failed, for the erasure of a person.';
 
 --
 -- Name: crm_sync_log_catch_all_external_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX crm_sync_log_catch_all_external_id_idx ON public.crm_sync_log_catch_all USING btree (organisation_id, external_id) WHERE ((internal_id IS NULL) AND (external_id IS NOT NULL));
+CREATE INDEX crm_sync_log_catch_all_external_id_idx ON public.crm_sync_log_catch_all USING btree (organisation_id, external_id) WHERE ((external_id IS NOT NULL) AND ((internal_id IS NULL) OR (error IS NOT NULL)));
 
 --
 -- Name: crm_sync_log_internal_id_idx; Type: INDEX; Schema: public; Owner: -

@@ -3,13 +3,15 @@
  *
  *   npm run demo              on an embedded PostgreSQL, removed afterwards
  *   npm run demo -- --keep    keeps the database, to explore it
+ *   npm run demo -- --page    then shows examples/health-page/ on it, until Ctrl-C
  *
  * With DATABASE_URL set, the demo runs on that server, in a separate database.
  */
+import { prepareForPage, servePage } from './page.js';
 import { playDemo } from './play.js';
-import { createDemoDatabase } from './server.js';
+import { createDemoDatabase, type DemoDatabase } from './server.js';
 
-const usage = 'Usage: npm run demo [-- --keep]';
+const usage = 'Usage: npm run demo [-- --keep | --page]';
 
 /** Ended by a signal. The exit code is the one that a shell reports for it. */
 class Interrupted extends Error {
@@ -30,7 +32,9 @@ function interruption(): Promise<never> {
   });
 }
 
-async function run(keep: boolean): Promise<void> {
+type Option = '--keep' | '--page' | undefined;
+
+async function run(option: Option): Promise<void> {
   const interrupted = interruption();
   // Nothing awaits this promise yet: without a handler, its rejection would end the process.
   interrupted.catch(() => {});
@@ -38,13 +42,23 @@ async function run(keep: boolean): Promise<void> {
   const database = await createDemoDatabase(process.env.DATABASE_URL || undefined);
   try {
     console.log(`${database.description}\n`);
+    if (option === '--page') await prepareForPage(database.client);
     await Promise.race([interrupted, playDemo(database.client, console.log)]);
+    if (option === '--page') await showPage(database, interrupted);
   } catch (error) {
     await database.remove();
     throw error;
   }
-  if (keep) console.log(`\n${(await database.keep()).join('\n')}`);
+  if (option === '--keep') console.log(`\n${(await database.keep()).join('\n')}`);
   else await database.remove();
+}
+
+/** Shows the page until a signal, which is how it is meant to end. */
+async function showPage(database: DemoDatabase, interrupted: Promise<never>): Promise<void> {
+  const page = await Promise.race([interrupted, servePage(database)]);
+  console.log(`\n${page.description}`);
+  await interrupted.catch(() => {});
+  await page.close();
 }
 
 /** Describes any error in one line. */
@@ -54,16 +68,20 @@ function inOneLine(error: unknown): string {
   return (message || code || String(error)).split('\n', 1).join('');
 }
 
+function isOption(text: string | undefined): text is Option {
+  return text === undefined || text === '--keep' || text === '--page';
+}
+
 // If the reader exits early, as in `npm run demo | head`, the demo must still clean up.
 process.stdout.on('error', () => {});
 
 const [option, ...others] = process.argv.slice(2);
-if (others.length > 0 || (option !== undefined && option !== '--keep')) {
+if (others.length > 0 || !isOption(option)) {
   console.error(usage);
   process.exit(2);
 }
 try {
-  await run(option === '--keep');
+  await run(option);
 } catch (error) {
   console.error(error instanceof Interrupted ? error.message : `The demo failed: ${inOneLine(error)}`);
   process.exitCode = error instanceof Interrupted ? error.exitCode : 1;

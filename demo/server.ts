@@ -8,6 +8,7 @@ import { migrateUp } from '../src/migrations.js';
 export interface DemoDatabase {
   /** Says which server it is on. */
   readonly description: string;
+  readonly url: string;
   readonly client: pg.Client;
   /** Keeps the database. Returns how to explore it and how to remove it. */
   keep(): Promise<string[]>;
@@ -24,7 +25,8 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
   const server = serverUrl === undefined ? await startEmbeddedPostgres() : undefined;
   const adminUrl = server?.url ?? (serverUrl as string);
   const name = `crm_schema_demo_${randomBytes(4).toString('hex')}`;
-  const client = clientOf(databaseUrl(adminUrl, name));
+  const url = databaseUrl(adminUrl, name);
+  const client = clientOf(url);
   let created = false;
 
   const remove = async () => {
@@ -47,6 +49,7 @@ export async function createDemoDatabase(serverUrl: string | undefined): Promise
   return {
     description:
       server === undefined ? 'PostgreSQL at DATABASE_URL, in a separate database' : 'PostgreSQL 18, embedded',
+    url,
     client,
     async keep() {
       await client.end();

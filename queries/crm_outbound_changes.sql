@@ -306,12 +306,12 @@ left join claimed on true;
 -- Lists which of the given contacts are not pushed yet to a connection's CRM: those that wait, with the version of their
 -- change, and those whose push failed, unless a person has dismissed the failure; of those, whether a person has to
 -- decide whose edit counts (crm_sync_failure_is_undecided). `awaitsTheirs`: an earlier push was dismissed (of the last
--- 500 dismissals), which takes the CRM's value, and a record of the contact there has not been read since. Fails with CRM05 if row-level security hides the
--- organisation, and with 0A000 unless at READ COMMITTED: the caller has locked the contacts, and what was recorded before
--- that must be seen. Uses crm_outbound_changes_pkey, crm_sync_failures_unpushed_idx and, for what waits,
--- crm_sync_failures_dismissed_at_idx, contact_external_ids_contact_id_provider_key and
--- contact_external_id_aliases_contact_id_provider_idx (`is true` and the limits keep the planner from reading everything
--- that waits).
+-- 500 dismissals), which takes the CRM's value, and a record of the contact there has not been read since. Fails with
+-- CRM05 if row-level security hides the organisation, and with 0A000 unless at READ COMMITTED: the caller has locked the
+-- contacts, and what was recorded before that must be seen. Uses crm_outbound_changes_pkey,
+-- crm_sync_failures_unpushed_idx and, for what waits, crm_sync_failures_dismissed_at_idx,
+-- contact_external_ids_contact_id_provider_key and contact_external_id_aliases_contact_id_provider_idx (`is true` and the
+-- limits keep the planner from reading everything that waits).
 with dismissed as materialized (
   select
     direction,
@@ -357,19 +357,17 @@ left join lateral (
 ) as failure on true
 left join lateral (
   select true as is_found
-  from crm_connections as connection
-  cross join lateral (
-    select
-    from contact_external_records
-    where (organisation_id = :organisationId!::uuid) is true
-      and contact_id = wanted.contact_id
-      and provider = connection.provider
-      and remote_state in ('active', 'archived', 'hidden')
-      and content_hash is null
-    limit 1
-  ) as record
-  where connection.organisation_id = :organisationId!::uuid
-    and connection.id = :connectionId!::uuid
+  from contact_external_records
+  where (organisation_id = :organisationId!::uuid) is true
+    and contact_id = wanted.contact_id
+    and provider = (
+      select provider
+      from crm_connections
+      where organisation_id = :organisationId!::uuid
+        and id = :connectionId!::uuid
+    )
+    and remote_state in ('active', 'archived', 'hidden')
+    and content_hash is null
     and change.version is not null
     and wanted.contact_id::text = any(array(select record_id from dismissed where direction = 'outbound'))
   limit 1

@@ -1,3 +1,59 @@
+/* @name syncLogCountByPeriod */
+-- Counts the events of a connection by status, in periods: one row for each start and end, in their order. Of a period it
+-- reads the `limit` newest events, through the primary key, and the `limit` newest failures, through
+-- crm_sync_log_status_connection_id_idx, so that a busy day does not hide the few that failed (`is true` keeps the planner
+-- from the primary key there). `isCapped`: there are `limit` events or more.
+select
+  period.starts_at as "startsAt!",
+  period.ends_at as "endsAt!",
+  newest.success as "success!",
+  newest.skipped as "skipped!",
+  failed.error as "error!",
+  newest.events >= :limit!::integer as "isCapped!"
+from unnest(
+  :periodStarts!::timestamptz[],
+  :periodEnds!::timestamptz[]
+) with ordinality as period (
+  starts_at,
+  ends_at,
+  position
+)
+cross join lateral (
+  select
+    count(*) filter (where status = 'success')::integer as success,
+    count(*) filter (where status = 'skipped')::integer as skipped,
+    count(*)::integer as events
+  from (
+    select status
+    from crm_sync_log
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and occurred_at >= period.starts_at
+      and occurred_at < period.ends_at
+    order by
+      occurred_at desc,
+      id desc
+    limit :limit!::integer
+  ) as event
+) as newest
+cross join lateral (
+  select count(*)::integer as error
+  from (
+    select
+    from crm_sync_log
+    where (organisation_id = :organisationId!::uuid) is true
+      and connection_id = :connectionId!::uuid
+      and status = 'error'
+      and occurred_at >= period.starts_at
+      and occurred_at < period.ends_at
+    order by
+      occurred_at desc,
+      id desc
+    limit :limit!::integer
+  ) as failure
+) as failed
+order by period.position;
+
 /* @name syncLogCountErrorsByKind */
 -- Counts the failed events of a connection since a time by the kind of error, most frequent first. Returns
 -- at most ten rows, one per kind. Uses crm_sync_log_status_connection_id_idx, and reads the failures of

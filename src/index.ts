@@ -60,6 +60,7 @@ export type { SyncEvent, SyncEventEnd, SyncEventFields } from './sync/events.js'
 export * from './sync/failure-decisions.js';
 export * from './sync/failures.js';
 export * from './sync/log.js';
+export * from './sync/log-counts.js';
 export * from './sync/outbound-changes.js';
 export * from './sync/outbound-fills.js';
 export * from './sync/rate-limit-defaults.js';

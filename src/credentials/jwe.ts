@@ -1,4 +1,5 @@
-import { FlattenedEncrypt, flattenedDecrypt } from 'jose';
+import { flattenedDecrypt } from 'jose/jwe/flattened/decrypt';
+import { FlattenedEncrypt } from 'jose/jwe/flattened/encrypt';
 import {
   type CredentialsOwner,
   checkEncryptedCredentials,

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose';
+import type { CryptoKey, JWK } from 'jose';
+import { exportJWK } from 'jose/key/export';
+import { generateKeyPair } from 'jose/key/generate/keypair';
+import { importJWK } from 'jose/key/import';
 import { keyIdPattern } from '../connections/encrypted-credentials.js';
 import { CrmSchemaError } from '../errors.js';
 import { checkOneOf, checkParameter } from '../validation.js';

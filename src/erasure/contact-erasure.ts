@@ -24,7 +24,7 @@ export interface ContactErasure {
 /**
  * Erases a person from the tables of this schema: the contact, everyone who was merged into it, and every id that they
  * had at a CRM. The contact may be deleted already. The events of the log stay, without ids. Leaves the host's own
- * `contacts` alone: delete the person there in the same transaction. Reads the organisation's log once, then locks.
+ * `contacts` alone: delete the person there in the same transaction.
  *
  * Runs that are open end: their workers get `lease_lost`, and start again. Afterwards, the records of the person are
  * neither linked nor logged if a CRM sends them again.

@@ -4,16 +4,7 @@ import { type ConnectionKey, checkConnectionKey, checkOrganisation } from '../ke
 import type { NarrowedRow } from '../statements/narrowed-row.js';
 import type { Queryable } from '../statements/prepared-query.js';
 import { timestampParameter } from '../timestamps.js';
-import type {
-  Provider,
-  SyncDirection,
-  SyncError,
-  SyncErrorKind,
-  SyncSkipReason,
-  SyncStatus,
-  Timestamp,
-  TimestampInput,
-} from '../types.js';
+import type { Provider, SyncDirection, SyncError, SyncSkipReason, SyncStatus } from '../types.js';
 import { checkBatch, checkLimit, checkUuid, refuse } from '../validation.js';
 import { eventColumns, type SyncEvent } from './events.js';
 
@@ -46,16 +37,6 @@ export interface SyncLogFailure
   > {
   /** Null or absent: only what was skipped may have a reason. */
   reason?: null | undefined;
-}
-
-/** How often a kind of error occurred, and when it last did. */
-export interface SyncErrorCount extends queries.SyncLogCountErrorsByKindResult {
-  /** The kind of error. */
-  kind: SyncErrorKind;
-  /** How often it occurred. */
-  count: number;
-  /** When it last occurred. */
-  lastAt: Timestamp;
 }
 
 /** A page of a timeline: the newest, or the one before an entry. */
@@ -164,27 +145,6 @@ export async function syncLogListFailures(
   checkConnectionKey(params);
   const rows = await queries.syncLogListFailures.run({ ...params, ...pageParameters(params) }, client);
   return rows as unknown as SyncLogFailure[];
-}
-
-/** The parameters of {@link syncLogCountErrorsByKind}. */
-export interface SyncLogCountErrorsByKindParams extends ConnectionKey {
-  /** Errors are counted from this time. */
-  since: TimestampInput;
-}
-
-/**
- * Counts the failed events of a connection since a time by the kind of error, most frequent first.
- *
- * @throws CrmSchemaError `invalid_input`
- */
-export async function syncLogCountErrorsByKind(
-  client: Queryable,
-  params: SyncLogCountErrorsByKindParams,
-): Promise<SyncErrorCount[]> {
-  checkConnectionKey(params);
-  const since = timestampParameter({ field: 'since' }, params.since);
-  const rows = await queries.syncLogCountErrorsByKind.run({ ...params, since }, client);
-  return rows as SyncErrorCount[];
 }
 
 /** Checks a page, and converts it to the queries' parameters. */

@@ -47,6 +47,7 @@ export const readOnly: QueryName[] = [
   'syncCursorList',
   'syncFailureCountByKind',
   'syncFailureList',
+  'syncLogCountByPeriod',
   'syncLogCountErrorsByKind',
   'syncLogListByConnection',
   'syncLogListByContact',

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { contactExternalIdUnlinkMany, syncRunClaim } from '../../src/index.js';
+import { agencyWithOttoline } from '../erasure/agency.js';
 import { createSamples, queries, queryNames } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { createTenant } from '../support/database.js';
+import { eraseContacts, placesOf } from '../support/erasure.js';
 import { tenantWithIds } from '../support/identity.js';
 import { insertEvents } from '../support/log-partitions.js';
 import { waiting } from '../support/waiting.js';
@@ -110,7 +112,7 @@ test('later changes are replicated: every statement, changes of keys, and deleti
   );
 });
 
-test('an erased event is erased on the subscriber too, despite its append-only triggers', async () => {
+test('a deleted event is deleted on the subscriber too, despite its append-only triggers', async () => {
   const client = await publisher.pool.connect();
   await client.query("set session_replication_role = 'replica'");
   const { rowCount } = await client.query(
@@ -120,6 +122,17 @@ test('an erased event is erased on the subscriber too, despite its append-only t
   client.release(true);
   expect(rowCount).toBeGreaterThan(0);
   await expectSame();
+});
+
+test('an erased person is erased on the subscriber too', async () => {
+  const { organisationId, ottoline, duplicate, hers } = await agencyWithOttoline(publisher.pool);
+  await caughtUp(publisher, subscriber);
+  const before = (await Promise.all(hers.map((text) => placesOf(subscriber.pool, text)))).flat();
+  expect(before.filter((place) => place.startsWith('crm_sync_log')).length).toBeGreaterThan(5);
+
+  await eraseContacts(publisher.pool, organisationId, [ottoline, duplicate]);
+  await expectSame();
+  for (const text of hers) expect(await placesOf(subscriber.pool, text)).toEqual([]);
 });
 
 test('a month created on one side does not stop replication', async () => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
-import { unfinishedWork, violations } from './checks.js';
+import { historyOf, unfinishedWork, violations } from './checks.js';
 import { World } from './world.js';
 
 /** A few seeds by default; `CHAOS_SEEDS=200` makes a long run, which starts at `CHAOS_FIRST_SEED`. */
@@ -59,7 +59,7 @@ describe.each(Array.from({ length: seeds }, (_, index) => firstSeed + index))('s
         await world.untilQuiet();
         problems = await unfinishedWork(world);
       }
-      expect(problems).toEqual([]);
+      expect(problems, await historyOf(world, problems)).toEqual([]);
       expect(await violations(world)).toEqual([]);
       const settled = await world.countWrites();
       for (let round = 1; round <= 3; round += 1) {

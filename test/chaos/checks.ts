@@ -34,6 +34,47 @@ export async function unfinishedWork({ pool, connectedCrms }: World): Promise<st
   return [...rows.map(({ problem }) => problem), ...(await differences({ pool, connectedCrms } as World))];
 }
 
+/** What led to each difference: every event of the record and its contact, at all CRMs, and what is known of the contact. */
+export async function historyOf({ pool }: World, problems: readonly string[]): Promise<string> {
+  const places = problems.map((problem) => problem.split(' '));
+  const { rows } = await pool.query(
+    `with concerned as (
+       select distinct contact_id
+       from contact_external_records
+       where (provider, external_id) in (select * from unnest($1::text[], $2::text[]))
+     )
+     select line
+     from (
+       select occurred_at as at, concat_ws(' ', occurred_at::time, provider, direction, entity_type, external_id, internal_id,
+         crm_sync_log.status, reason, error ->> 'message') as line
+       from crm_sync_log
+       inner join crm_connections on crm_connections.id = connection_id
+       where internal_id in (select contact_id from concerned)
+          or (provider, external_id) in (
+            select provider, external_id from contact_external_records where contact_id in (select contact_id from concerned)
+          )
+       union all
+       select changed_at, concat_ws(' ', changed_at::time, kind, provider, external_id, from_contact_id, '->', to_contact_id)
+       from contact_external_id_changes
+       where from_contact_id in (select contact_id from concerned) or to_contact_id in (select contact_id from concerned)
+       union all
+       select last_failed_at, 'failure ' || crm_sync_failures::text
+       from crm_sync_failures
+       where record_id in (select contact_id::text from concerned)
+       union all
+       select last_seen_at, 'record ' || contact_external_records::text
+       from contact_external_records
+       where contact_id in (select contact_id from concerned)
+       union all
+       select connected_at, 'connection ' || concat_ws(' ', id, provider, status, account, connected_at::time, disconnected_at::time)
+       from crm_connections
+     ) as history
+     order by at`,
+    [places.map(([provider]) => provider), places.map(([, , externalId]) => externalId)],
+  );
+  return rows.map(({ line }) => line).join('\n');
+}
+
 /** The differences between each CRM and NurtureHub. */
 async function differences({ pool, connectedCrms }: World): Promise<string[]> {
   const { rows: links } = await pool.query(`

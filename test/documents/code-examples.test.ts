@@ -77,6 +77,7 @@ test('the functions that a first program, a worker, a webhook and a health page 
     'syncBatchRecord',
     'syncCursorList',
     'syncFailureClaim',
+    'syncLogCountByPeriod',
     'syncLogRecord',
     'syncRunClaim',
     'syncRunFinish',

@@ -182,6 +182,8 @@ export async function publicCalls(
     syncFailureReplay: (client) =>
       crm.syncFailureReplay(client, { ...key, failedFrom: since, failedBefore: '2100-01-01T00:00:00Z' }),
     syncFailureReplayByIds: (client) => crm.syncFailureReplayByIds(client, { ...key, ids: [] }),
+    syncLogCountByPeriod: (client) =>
+      crm.syncLogCountByPeriod(client, { ...key, times: [since, '9000-01-01T00:00:00Z'] }),
     syncLogCountErrorsByKind: (client) => crm.syncLogCountErrorsByKind(client, { ...key, since }),
     syncLogListByConnection: (client) => crm.syncLogListByConnection(client, key),
     syncLogListByContact: (client) => crm.syncLogListByContact(client, { organisationId, contactId }),

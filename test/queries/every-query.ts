@@ -480,6 +480,9 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
       },
     ],
     syncFailureReplayByIds: [{ ...healthy, ids: dismissedIds }],
+    syncLogCountByPeriod: [
+      { ...healthy, periodStarts: [since], periodEnds: ['9000-01-01T00:00:00Z'], limit: 10 },
+    ],
     syncLogCountErrorsByKind: [{ ...healthy, since }],
     syncLogListByConnection: [{ ...healthy, ...first }],
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],

@@ -131,6 +131,9 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     cursorTokens: [null],
     cursorPages: [null],
     areCursorsStartingOver: [false],
+    // Thirty days, with a border between two months.
+    periodStarts: Array.from({ length: 30 }, (_, day) => dayOfThisMonth(20 + day)),
+    periodEnds: Array.from({ length: 30 }, (_, day) => dayOfThisMonth(21 + day)),
   };
   const exported = { connectionIds: each(connectionId) };
   /** Values that replace those above for some queries. */

@@ -224,6 +224,11 @@ export const expectations: Record<QueryName, Expectation> = {
   syncFailureList: { indexes: ['crm_sync_failures_kind_idx'], buffers: 700 },
   syncFailureReplay: { indexes: [...failures, ...heldRun], buffers: 2000 },
   syncFailureReplayByIds: { indexes: [...failures, ...heldRun], buffers: 3500 },
+  // Thirty days, of each at most a page of events and one of failures.
+  syncLogCountByPeriod: {
+    indexes: ['crm_sync_log_pkey', 'crm_sync_log_status_connection_id_idx'],
+    buffers: 4000,
+  },
   syncLogCountErrorsByKind: {
     indexes: ['crm_sync_log_status_connection_id_idx'],
     buffers: (size) => 300 + size.events / 400,

@@ -7,6 +7,7 @@ import {
   type SyncEvent,
   type SyncLogEntry,
   syncErrorKinds,
+  syncLogCountByPeriod,
   syncLogCountErrorsByKind,
   syncLogListByConnection,
   syncLogListByContact,
@@ -458,5 +459,81 @@ describe('syncLogCountErrorsByKind', () => {
       { kind: 'timeout', count: 2, lastAt: '2026-11-16T11:00:00.000000Z' },
       { kind: 'auth', count: 1, lastAt: '2026-11-16T09:00:00.000000Z' },
     ]);
+  });
+});
+
+describe('syncLogCountByPeriod', () => {
+  const day = (number: number) => `2026-11-${number}T00:00:00Z`;
+  const times = [day(16), day(17), day(18), day(19)];
+
+  /** Counts as `success, skipped, error`, with a plus if there may be more. */
+  async function counted(key: ConnectionKey, limit?: number): Promise<string[]> {
+    const periods = await syncLogCountByPeriod(pool, { ...key, times, limit });
+    return periods.map(
+      ({ success, skipped, error, isCapped }) => `${success}, ${skipped}, ${error}${isCapped ? '+' : ''}`,
+    );
+  }
+
+  test('counts each event once: a time at the border belongs to the later period', async () => {
+    const key = await newConnection();
+    const other = await connect(pool, key.organisationId, 'alto');
+    await syncLogRecord(pool, { ...other, events: [{ ...success, occurredAt: day(16) }] });
+    await syncLogRecord(pool, {
+      ...key,
+      events: [
+        { ...success, occurredAt: '2026-11-15T23:59:59.999999Z' },
+        { ...success, occurredAt: day(16) },
+        { ...success, occurredAt: '2026-11-16T23:59:59.999999Z' },
+        { ...skipped, occurredAt: day(17) },
+        { ...failure, occurredAt: day(18) },
+        { ...failure, occurredAt: day(19) },
+      ],
+    });
+    expect(await counted(key)).toEqual(['2, 0, 0', '0, 1, 0', '0, 0, 1']);
+  });
+
+  test('returns the periods in their order, also those without events', async () => {
+    const periods = await syncLogCountByPeriod(pool, { ...(await newConnection()), times });
+    const none = { success: 0, skipped: 0, error: 0, isCapped: false };
+    expect(periods).toEqual(
+      [16, 17, 18].map((number) => ({
+        startsAt: `2026-11-${number}T00:00:00.000000Z`,
+        endsAt: `2026-11-${number + 1}T00:00:00.000000Z`,
+        ...none,
+      })),
+    );
+  });
+
+  test('counts old failures of a period that has more events than it reads', async () => {
+    const key = await newConnection();
+    const at = (minute: number) => `2026-11-17T09:${minute}:00Z`;
+    await syncLogRecord(pool, {
+      ...key,
+      events: [
+        { ...failure, occurredAt: at(10) },
+        { ...failure, occurredAt: at(11) },
+        { ...success, occurredAt: at(12) },
+        { ...skipped, occurredAt: at(13) },
+        { ...success, occurredAt: at(14) },
+      ],
+    });
+    expect(await counted(key, 6)).toEqual(['0, 0, 0', '2, 1, 2', '0, 0, 0']);
+    expect(await counted(key, 5)).toEqual(['0, 0, 0', '2, 1, 2+', '0, 0, 0']);
+    expect(await counted(key, 2)).toEqual(['0, 0, 0', '1, 1, 2+', '0, 0, 0']);
+    expect(await counted(key, 1)).toEqual(['0, 0, 0', '1, 0, 1+', '0, 0, 0']);
+  });
+
+  test.each([
+    ['one time', [day(16)], 'times must have 2 to 401 elements.'],
+    [
+      'more than 400 periods',
+      Array.from({ length: 402 }, (_, hour) => new Date(hour * 3_600_000)),
+      'times must have 2 to 401 elements.',
+    ],
+    ['equal times', [day(16), day(17), day(17)], 'row 2: times must be later than the one before it.'],
+    ['times that go back', [day(16), day(18), day(17)], 'row 2: times must be later than the one before it.'],
+  ])('refuses %s', async (_, given, message) => {
+    const counting = syncLogCountByPeriod(pool, { ...(await newConnection()), times: given });
+    await expect(counting).rejects.toMatchObject({ code: 'invalid_input', message });
   });
 });

@@ -88,6 +88,9 @@ test.each(queryNames.filter((name) => !overAllTenants.includes(name)))(
         case 'contactReferenceCheckMany':
           for (const row of rows) expect(row).toMatchObject({ isUnlinked: false, isKnown: false });
           break;
+        case 'syncLogCountByPeriod':
+          expect(rows).toMatchObject([{ success: 0, skipped: 0, error: 0, isCapped: false }]);
+          break;
         case 'contactExportContacts':
           // The contact that was asked for.
           expect(rows).toEqual([{ contactId: expect.any(String), mergedIntoId: null, mergedAt: null }]);
