@@ -23,7 +23,7 @@ export interface RelationFacts {
   hasRowSecurity: boolean;
   /** Whether its policies apply to its owner, too. */
   isRowSecurityForced: boolean;
-  /** Storage parameters, such as `fillfactor=70`. */
+  /** Storage parameters, such as `fillfactor=70`; with `toast.` those of the TOAST table. */
   settings: string[] | null;
   tablespace: string | null;
   /** d: the primary key, n: nothing, f: all columns, i: an index. */
@@ -62,9 +62,21 @@ export interface PolicyFacts {
 
 /** The relations to read, as the table `relation`, through which all other facts of tables are found. */
 export const relationTable = (relations: string) => `
+  oid_read as materialized (
+    select oid
+    from pg_class
+    where oid in (${relations})
+  ),
   relation as (
     select
       pg_class.*,
+      -- What it inherits is known from its parent, if that is read, too.
+      relispartition and exists (
+        select
+        from pg_inherits
+        where inhrelid = pg_class.oid
+          and inhparent in (select oid from oid_read)
+      ) as is_partition_of_another,
       quote_ident(nspname) as schema,
       format('%I.%I', nspname, relname) as qualified,
       case relkind
@@ -80,7 +92,7 @@ export const relationTable = (relations: string) => `
     from pg_class
     inner join pg_namespace
       on pg_namespace.oid = relnamespace
-    where pg_class.oid in (${relations})
+    where pg_class.oid in (select oid from oid_read)
   )`;
 
 const relations = (withInherited: boolean) => `
@@ -108,7 +120,15 @@ const relations = (withInherited: boolean) => `
       ),
       'hasRowSecurity', relrowsecurity,
       'isRowSecurityForced', relforcerowsecurity,
-      'settings', reloptions,
+      'settings', nullif(
+        coalesce(reloptions, '{}') || array(
+          select 'toast.' || setting
+          from pg_class as toast
+          cross join unnest(toast.reloptions) as setting
+          where toast.oid = relation.reltoastrelid
+        ),
+        '{}'
+      ),
       'tablespace', (select spcname from pg_tablespace where pg_tablespace.oid = reltablespace),
       'replicaIdentity', relreplident::text,
       'comment', ${commentOn('pg_class', 'relation.oid')}

@@ -46,8 +46,8 @@ export interface ConstraintFacts {
   parentCount: number;
   /** The index that enforces it, qualified, if that is invalid. */
   invalidIndex: string | null;
-  /** The table whose internal triggers enforce it, if any of these are not enabled. */
-  disabledTriggersOf: string | null;
+  /** Of the tables whose internal triggers enforce it, those where any of these is not enabled. */
+  disabledTriggersOf: string[] | null;
   comment: string | null;
 }
 
@@ -100,7 +100,7 @@ const columns = (withInherited: boolean) => `
     on adrelid = attrelid
     and adnum = attnum
   where relkind in ('r', 'p', 'v', 'm', 'f')
-    ${withInherited ? '' : 'and not relispartition'}`;
+    ${withInherited ? '' : 'and not is_partition_of_another'}`;
 
 /** Keys first, then foreign keys and CHECKs. */
 const constraints = (withInherited: boolean) => `
@@ -137,7 +137,7 @@ const constraints = (withInherited: boolean) => `
           and not (indisvalid and indisready)
       ),
       'disabledTriggersOf', (
-        select min(tgrelid::regclass::text)
+        select array_agg(distinct tgrelid::regclass::text)
         from pg_trigger
         where tgconstraint = own.oid
           and tgenabled <> 'O'

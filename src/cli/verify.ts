@@ -6,6 +6,13 @@ import { exitCodes, UnmetCondition } from './exit-codes.js';
 import { formatQuantity } from './numbers.js';
 import { escapeForTerminal, formatJson, printResult, wrap } from './text.js';
 
+interface VerifyCommandOptions {
+  knownRole?: string[];
+  knownObject?: string[];
+  knownIndex?: string[];
+  json?: boolean;
+}
+
 /** `crm-schema verify` */
 export function verifyCommand(version: string): Command {
   return new Command('verify')
@@ -17,16 +24,31 @@ export function verifyCommand(version: string): Command {
       '--known-object <name...>',
       "your own views, rules and functions that are meant to read these tables with their owner's rights",
     )
+    .option('--known-index <name...>', 'your own indexes on these tables')
     .option('--json', 'prints JSON, for programs')
-    .action(async (options: { knownRole?: string[]; knownObject?: string[]; json?: boolean }) => {
+    .addHelpText('after', verifyHelp)
+    .action(async (options: VerifyCommandOptions) => {
       const verification = await withConnection((client) =>
-        verify(client, { knownRoles: options.knownRole, knownObjects: options.knownObject }),
+        verify(client, {
+          knownRoles: options.knownRole,
+          knownObjects: options.knownObject,
+          knownIndexes: options.knownIndex,
+        }),
       );
       if (options.json) await printResult(formatJson({ version, ...verification }));
       else await printResult(verificationReport(verification, version).join('\n'));
       if (verification.differences.length > 0) process.exitCode = exitCodes.unmet;
     });
 }
+
+const verifyHelp = `
+Names are as verify prints them:
+  --known-role crm_replication
+  --known-index public.runs_by_worker public.log_by_day
+  --known-object reporting.events_by_day 'reporting.count_events(uuid)'
+Run the SQL in order, one statement at a time, outside a transaction. Once it
+has run, the difference is gone; if it comes back, find what makes it again.
+Locks: ACCESS SHARE; waits up to five seconds for it.`;
 
 /** @throws UnmetCondition if the installed schema is of another version, from which all other differences follow */
 function verificationReport(verification: Verification, version: string): string[] {

@@ -1,10 +1,13 @@
 import { commentTarget } from './comments.js';
-import { type Change, type Difference, nameOf } from './difference.js';
+import { byHand, type Change, type Difference, nameOf, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
-import { type Definition, describeDefinition, type Item, type ItemKind, itemKinds } from './item.js';
+import { type Definition, describeDefinition, type Item, type ItemKind, isSameDefinition } from './item.js';
 import { ItemIndex, keyOf } from './item-index.js';
+import { obstaclesAmong, repairOnceUnobstructed, splitPrivileges } from './obstacles.js';
 import { privilegeDifferences } from './privilege-differences.js';
+import { renamesInTurn, withRenames } from './renames.js';
 import { repair } from './repair.js';
+import { inRepairOrder } from './repair-order.js';
 
 /** Kinds that do not depend on another item. All other items of a missing or unexpected object are left out. */
 const independentKinds: readonly ItemKind[] = [
@@ -13,6 +16,7 @@ const independentKinds: readonly ItemKind[] = [
   'schema creation',
   'setting',
   'parameter',
+  'default privileges',
   'host index',
   'function',
   'type',
@@ -21,11 +25,16 @@ const independentKinds: readonly ItemKind[] = [
   'sequence',
 ];
 
-/** The differences between two lists of items, in the order in which to repair them. */
+/**
+ * The differences between two lists of items, in the order in which to repair them.
+ *
+ * @param lostTables where missing tables perhaps are, by their expected names
+ */
 export function compare(
   installation: Installation,
   expectedItems: readonly Item[],
   foundItems: readonly Item[],
+  lostTables: ReadonlyMap<string, string>,
 ): Difference[] {
   const expected = new ItemIndex(expectedItems);
   const found = new ItemIndex(foundItems);
@@ -44,64 +53,56 @@ export function compare(
           (index.has(object) && (parent === null || index.has(object, parent))),
       );
     });
-  return withRenames(changes)
-    .filter((change) => !isReportedForLog(change, changes, installation))
-    .sort((one, other) => (repairOrder(one) < repairOrder(other) ? -1 : 1))
-    .flatMap((change) => {
-      if (change.kind === 'privileges') return privilegeDifferences(change, installation);
-      const { object, kind } = change;
-      const sibling = (siblingKind: ItemKind, name: string) =>
-        expected.definition({ object, kind: siblingKind, name }) ?? undefined;
-      return [
-        {
-          kind,
-          name: displayName(change),
-          expected: describeOrNull(kind, change.expected),
-          found:
-            change.foundAs === undefined ? describeOrNull(kind, change.found) : `named ${change.foundAs}`,
-          ...repair(change, installation, sibling),
-        },
-      ];
-    });
+  const reported = inRepairOrder(
+    withRenames(changes, lostTables).filter((change) => !isReportedForLog(change, changes, installation)),
+    expectedItems,
+  );
+  const isRenamedIndex = ({ kind, foundAs }: Change) => kind === 'index' && foundAs !== undefined;
+  const renames = renamesInTurn(
+    reported.filter(isRenamedIndex).map(({ name, foundAs = name }) => ({ from: foundAs, to: name })),
+  );
+  const repairs = reported.map((change) => {
+    const sibling = (kind: ItemKind, name: string) =>
+      expected.definition({ object: change.object, kind, name }) ?? undefined;
+    const steps = isRenamedIndex(change) ? renames.shift() : [];
+    return {
+      change,
+      repair: change.kind === 'privileges' ? byHand('') : repair(change, installation, sibling, steps),
+    };
+  });
+  const obstacles = obstaclesAmong(repairs);
+  return repairs.flatMap(({ change, repair: planned }) => {
+    if (change.kind !== 'privileges') {
+      return differenceOf(change, repairOnceUnobstructed(change, obstacles) ?? planned);
+    }
+    const { rest, waiting } = splitPrivileges(change, obstacles);
+    return [
+      ...privilegeDifferences(rest, installation),
+      ...(waiting === null
+        ? []
+        : privilegeDifferences(waiting.change, installation).map((each) => ({ ...each, ...waiting.repair }))),
+    ];
+  });
 }
 
-function isSameDefinition(one: Definition | null, other: Definition | null): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
+function differenceOf(change: Change, planned: Repair): Difference {
+  const { kind, expected, found, foundAs } = change;
+  return {
+    kind,
+    name: displayName(change),
+    expected: describeOrNull(kind, expected),
+    found:
+      foundAs === undefined
+        ? describeOrNull(kind, found)
+        : `${kind === 'column' || kind === 'table' ? 'perhaps ' : ''}named ${foundAs}`,
+    ...planned,
+  };
 }
 
 /** The item, within its object, that this one is part of and is repaired with. */
 function parentOf(kind: ItemKind, name: string): string | null {
   if (kind === 'comment') return name;
   return kind === 'default' ? `column ${name}` : null;
-}
-
-/** Reports a missing and an unexpected item that differ only in their names as one that was renamed. */
-function withRenames(changes: readonly Change[]): Change[] {
-  const renamable: readonly ItemKind[] = ['constraint', 'index', 'trigger', 'policy'];
-  const renames = new Map<Change, Change>();
-  for (const change of changes) {
-    const { object, kind, expected, found } = change;
-    if (found !== null || !renamable.includes(kind)) continue;
-    const unexpected = changes.find(
-      (other) =>
-        other.object === object &&
-        other.kind === kind &&
-        other.expected === null &&
-        isSameDefinition(other.found, expected),
-    );
-    if (unexpected !== undefined && ![...renames.values()].includes(unexpected)) {
-      renames.set(change, unexpected);
-    }
-  }
-  const renamed = new Set(renames.values());
-  return changes
-    .filter((change) => !renamed.has(change))
-    .map((change) => {
-      const unexpected = renames.get(change);
-      return unexpected === undefined
-        ? change
-        : { ...change, found: unexpected.found, foundAs: unexpected.name };
-    });
 }
 
 /** Whether a partition's change only repeats one of the log, whose repair also repairs the partition. */
@@ -115,19 +116,14 @@ function isReportedForLog(change: Change, changes: readonly Change[], { schema }
   return (
     isCopied === true &&
     object.startsWith(`${log}_`) &&
-    changes.some((other) => other.object === log && other.kind === kind && other.name === name)
+    changes.some(
+      (other) =>
+        other.object === log &&
+        ((other.kind === kind && other.name === name) ||
+          // The index of a key belongs to the key.
+          (other.kind === 'constraint' && kind === 'index' && `${schema}.${other.name}` === name)),
+    )
   );
-}
-
-/**
- * By kind. Foreign keys come after the keys they reference, the owner's grants after those that depend on
- * them, the partitions after the log.
- */
-function repairOrder({ object, kind, name, expected, found }: Change): string {
-  const isRepairedLate =
-    (kind === 'constraint' && expected?.sql.startsWith('FOREIGN KEY')) ||
-    (kind === 'privileges' && (found?.grants ?? []).every(({ grantor }) => grantor === null));
-  return [String(itemKinds.indexOf(kind)).padStart(2, '0'), isRepairedLate ? 1 : 0, object, name].join('\n');
 }
 
 function displayName({ object, kind, name }: Change): string {
@@ -147,6 +143,8 @@ function displayName({ object, kind, name }: Change): string {
       return `${name} of ${object}`;
     case 'parameter':
       return `${nameOf(object)} for ${name}`;
+    case 'default privileges':
+      return `${name} on future ${object}`;
     case 'membership':
       return `${nameOf(object)} in ${name}`;
     case 'period':

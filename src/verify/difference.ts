@@ -60,6 +60,25 @@ export const asSuperuser = 'Run as a superuser:';
 /** For an unexpected item that may be in use. */
 export const unlessNeeded = 'Once you are sure that nothing needs it:';
 
+/** For an unexpected object, which may have data. */
+export const notOurs = 'It is not part of this schema: find its owner, then drop or rename it.';
+
+/** The two parts of a qualified name: `['public', 'crm_connections']`. */
+export function splitName(qualified: string): [schema: string, name: string] {
+  const [, schema = '', name = ''] = /^("(?:[^"]|"")*"|[^".]*)\.(.*)$/s.exec(qualified) ?? [];
+  return [schema, name];
+}
+
+/** How to rename a table and move it to another schema: in this order, because there its name may be taken. */
+export function renameTable(from: string, to: string): string[] {
+  const [fromSchema, fromName] = splitName(from);
+  const [toSchema, toName] = splitName(to);
+  return [
+    ...(fromName === toName ? [] : [`alter table ${from} rename to ${toName}`]),
+    ...(fromSchema === toSchema ? [] : [`alter table ${fromSchema}.${toName} set schema ${toSchema}`]),
+  ];
+}
+
 /** The name of an object without its kind: `public.crm_connections`. */
 export function nameOf(object: string): string {
   return object.replace(/^(materialized view|foreign table|\S+) /, '');

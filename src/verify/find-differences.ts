@@ -10,8 +10,12 @@ import { expectedItems } from './expected-items.js';
 import type { Installation } from './installation.js';
 import type { Item, ItemKind } from './item.js';
 import { leakDifferences } from './leak-differences.js';
+import { findLostTables } from './lost-tables.js';
+import { migrationsTableDifferences } from './migrations-table-differences.js';
+import { monthDifferences } from './month-differences.js';
 import { rangeDifferences } from './partition-differences.js';
-import { readItems } from './read-items.js';
+import { partitionNameDifferences } from './partition-name-differences.js';
+import { readItemsWith } from './read-items.js';
 import { type AppliedMigrations, readAppliedMigrations } from './row-items.js';
 import { sequenceDifferences } from './sequence-differences.js';
 
@@ -19,52 +23,81 @@ import { sequenceDifferences } from './sequence-differences.js';
 interface KnownNames {
   knownRoles: readonly string[];
   knownObjects: readonly string[];
+  knownIndexes: readonly string[];
 }
 
 /** The differences of an installation, in the order in which to repair them. */
 export async function findDifferences(
   client: DedicatedConnection,
   installation: Installation,
-  { knownRoles, knownObjects }: KnownNames,
+  { knownRoles, knownObjects, knownIndexes }: KnownNames,
 ): Promise<Difference[]> {
-  const hidden = (await readAppliedMigrations(client, installation)).filter(({ isHidden }) => isHidden);
+  const applied = await readAppliedMigrations(client, installation);
+  const hidden = applied.filter(({ isHidden }) => isHidden);
   // Of another version or not: what to repair depends on it.
   if (hidden.length > 0) return hidden.map(hiddenMigrationsDifference);
-  const items = await readItems(client, installation);
+  const items = await readItemsWith(client, installation, applied);
   const partitions = items.filter(isPartition).map(({ name }) => name);
-  const [expected, found] = comparableMigrations(expectedItems(installation, partitions), items);
+  const shipped = expectedItems(installation, partitions);
+  const [expected, found] = comparableMigrations(shipped, items);
   const detached = detachedPartitions(found, installation.schema);
+  const { logId } = installation;
+  const attached = logId === null ? [] : await readAttached(client, logId);
+  const names = partitionNameDifferences(attached, tablesOf(found), installation);
   const ranges =
-    installation.logId === null
+    logId === null
       ? []
-      : rangeDifferences(
-          await readAttached(client, installation.logId),
-          await readMonths(client),
-          installation,
-          new Set(detached.keys()),
-        );
+      : rangeDifferences(attached, await readMonths(client), installation, new Set(detached.keys()));
   const toAttach = new Set(ranges.map(({ name }) => name));
   // These are reported with the ranges, or are waiting to be dropped.
   const isInTransit = ({ object }: Item) =>
     detached.get(nameOf(object)) === 'to be dropped' ||
     (detached.has(nameOf(object)) && toAttach.has(nameOf(object)));
+  const namesOf = (kind: ItemKind) => expected.filter((item) => item.kind === kind).map(({ name }) => name);
+  const own = {
+    tables: namesOf('table'),
+    views: namesOf('view'),
+    functions: namesOf('function'),
+    indexes: namesOf('index'),
+  };
+  const lostTables = await findLostTables(client, expected, found, installation);
   const differences = compare(
     installation,
     expected,
-    found.filter((item) => !isInTransit(item) && !isOfKnownRole(item, knownRoles)),
+    found.filter(
+      (item) =>
+        !isInTransit(item) &&
+        !isOfKnownRole(item, knownRoles) &&
+        !isOfKnownIndex(item, knownIndexes, own.indexes),
+    ),
+    lostTables,
   );
   // All other differences follow from the other version, and repairing them would interfere with the migrations.
   const migrations = differences.filter(({ kind }) => kind === 'migration');
   if (migrations.length > 0) return migrations;
-  const namesOf = (kind: ItemKind) => expected.filter((item) => item.kind === kind).map(({ name }) => name);
-  const own = { tables: namesOf('table'), views: namesOf('view'), functions: namesOf('function') };
+  const log = `table ${installation.schema}.crm_sync_log`;
+  const expectedOfLog = (kind: ItemKind, name: string) =>
+    expected.find((item) => item.object === log && item.kind === kind && item.name === name)?.definition
+      .sql ?? null;
+  const present = tablesOf(found);
+  const unknownTables = new Set([
+    ...own.tables.filter((table) => !present.has(table)),
+    ...differences.flatMap(({ kind, name }) =>
+      kind === 'column' ? [name.slice(0, name.lastIndexOf('.'))] : [],
+    ),
+  ]);
   return [
+    ...(await migrationsTableDifferences(
+      client,
+      installation,
+      applied,
+      shipped.filter(isMigration).map(({ name }) => name),
+    )),
     ...differences,
+    ...(logId === null ? [] : await monthDifferences(client, logId, expectedOfLog)),
+    ...names,
     ...ranges,
-    // Of tables that differ, nothing can be said.
-    ...(differences.some(({ kind }) => kind === 'table' || kind === 'column')
-      ? []
-      : await sequenceDifferences(client, installation.schema)),
+    ...(await sequenceDifferences(client, installation.schema, unknownTables)),
     ...(await leakDifferences(client, own, knownObjects)),
   ];
 }
@@ -103,10 +136,27 @@ function isMigration({ kind }: Item): boolean {
 /** Whether an item is a known role's privileges. The three roles and public cannot be known roles. */
 function isOfKnownRole({ kind, name }: Item, knownRoles: readonly string[]): boolean {
   return (
-    kind === 'privileges' &&
+    (kind === 'privileges' || kind === 'default privileges') &&
     !['public', 'the owner', 'crm_app', 'crm_worker', 'crm_reader'].includes(name) &&
     knownRoles.some((role) => name === role || name === quoteIdentifier(role))
   );
+}
+
+/** Whether an item is an index of the host that is known, its comment, or its part in a partition of the log. */
+function isOfKnownIndex(
+  { kind, name }: Item,
+  knownIndexes: readonly string[],
+  own: readonly string[],
+): boolean {
+  const index =
+    kind === 'index' ? name : kind === 'comment' && name.startsWith('index ') ? name.slice(6) : null;
+  return index !== null && knownIndexes.includes(index) && !own.includes(index);
+}
+
+/** The qualified names of tables and other relations. */
+function tablesOf(items: readonly Item[]): Set<string> {
+  const kinds: readonly ItemKind[] = ['table', 'view', 'sequence'];
+  return new Set(items.filter(({ kind }) => kinds.includes(kind)).map(({ name }) => name));
 }
 
 function isPartition({ kind, definition }: Item): boolean {

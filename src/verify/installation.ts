@@ -9,9 +9,13 @@ export interface Installation {
   /** The owner of most tables, who should own all of them. */
   owner: string;
   ownerId: string;
+  /** The owner of the schema, who alone may grant and revoke rights on it. */
+  schemaOwner: string;
   organisations: string;
   contacts: string;
   contactsId: string | null;
+  /** A name for the index on contacts that nothing in their schema has yet. */
+  contactsIndex: string;
 }
 
 /** The tables by which an installation is found on the search_path; any of them may be missing. */
@@ -61,9 +65,22 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
        relnamespace::text as "schemaId",
        owner::regrole::text as owner,
        owner::oid::text as "ownerId",
+       nspowner::regrole::text as "schemaOwner",
        coalesce(host.organisations::regclass::text, 'organisations') as organisations,
        coalesce(host.contacts::regclass::text, 'contacts') as contacts,
-       host.contacts::text as "contactsId"
+       host.contacts::text as "contactsId",
+       (
+         select concat('contacts_organisation_id_id_key', nullif(number, 0))
+         from generate_series(0, 100) as number
+         where not exists (
+           select
+           from pg_class as taken
+           where taken.relname = concat('contacts_organisation_id_id_key', nullif(number, 0))
+             and taken.relnamespace = (select relnamespace from pg_class where oid = host.contacts)
+         )
+         order by number
+         limit 1
+       ) as "contactsIndex"
      from pg_class
      inner join pg_namespace
        on pg_namespace.oid = relnamespace

@@ -9,6 +9,7 @@ export const itemKinds = [
   'membership',
   'setting',
   'parameter',
+  'default privileges',
   'host index',
   'function',
   'type',
@@ -57,20 +58,30 @@ export interface State {
   partitionedBy?: string | undefined;
   /** A table: a partition of the log. */
   isPartition?: boolean | undefined;
-  /** A table: a crash empties it. */
+  /** A table: a crash empties it; a sequence: a crash resets it. */
   isUnlogged?: boolean | undefined;
   /** A table: the others that it inherits from, and whose readers may read its rows past its own policies. */
   inheritsFrom?: string[] | undefined;
+  /** A table: the one that it is a partition of, if that is not the log. */
+  partitionOf?: string | undefined;
+  /** A table: the storage parameters that keep autovacuum from it, or from its TOAST table. */
+  withoutAutovacuum?: string[] | undefined;
+  /** A table: once it is published, its updates and deletes fail. */
+  hasNoReplicaIdentity?: boolean | undefined;
+  /** A view: its columns, with their types. */
+  columns?: string[] | undefined;
   /** A column's NOT NULL or a constraint: existing rows were not checked. */
   isNotValid?: boolean | undefined;
-  /** A foreign key: the table whose internal triggers, which enforce it, are disabled. */
-  disabledTriggersOf?: string | undefined;
+  /** A foreign key: the tables whose internal triggers, which enforce it, are disabled. */
+  disabledTriggersOf?: string[] | undefined;
   /** An index, or a constraint's: its qualified name, if it is invalid. */
   invalidIndex?: string | undefined;
   /** A trigger: when it fires, if that is not as usual. */
   fires?: 'never' | 'on replicas only' | 'always' | undefined;
-  /** A membership or the right to create: who granted it, if that matters. */
+  /** A membership, the right to create, or that to set a parameter: who granted it, if that matters. */
   grantor?: string | undefined;
+  /** The same: whether the grantee may grant it to others, and perhaps has. */
+  isGrantable?: boolean | undefined;
 }
 
 /** A definition with its state. */
@@ -79,8 +90,13 @@ export function define(sql: string, state: State = {}): Definition {
   return entries.length === 0 ? { sql } : { sql, state: Object.fromEntries(entries) };
 }
 
+export function isSameDefinition(one: Definition | null, other: Definition | null): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
 /** Describes a definition for people: its SQL and its state. */
-export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definition): string {
+export function describeDefinition(kind: ItemKind, { sql, state = {}, namesakes }: Definition): string {
+  if (namesakes !== undefined) return sql;
   switch (kind) {
     case 'table':
       return [
@@ -88,10 +104,20 @@ export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definiti
         ...(state.partitionedBy === undefined ? [] : [` partitioned by ${state.partitionedBy}`]),
         ...(state.isPartition ? [', a partition'] : []),
         ...(state.inheritsFrom === undefined ? [] : [`, inheriting from ${state.inheritsFrom.join(', ')}`]),
+        ...(state.partitionOf === undefined ? [] : [`, a partition of ${state.partitionOf}`]),
+        ...(state.withoutAutovacuum === undefined
+          ? []
+          : [`, with ${state.withoutAutovacuum.map((parameter) => `${parameter}=off`).join(', ')}`]),
+        ...(state.hasNoReplicaIdentity ? [', without replica identity'] : []),
       ].join('');
+    case 'sequence':
+      return `${state.isUnlogged ? 'unlogged, ' : ''}${sql}`;
+    case 'view':
+      return `${state.columns === undefined ? '' : `(${state.columns.join(', ')}) `}${sql}`;
     case 'membership':
       return `through ${sql}${grantedBy(state)}`;
     case 'schema creation':
+    case 'parameter':
       return `${sql}${grantedBy(state)}`;
     default:
       return [
@@ -99,7 +125,7 @@ export function describeDefinition(kind: ItemKind, { sql, state = {} }: Definiti
         ...(state.isNotValid ? [kind === 'constraint' ? 'NOT VALID' : '(not valid)'] : []),
         ...(state.disabledTriggersOf === undefined
           ? []
-          : [`(not enforced: triggers of ${state.disabledTriggersOf} are disabled)`]),
+          : [`(not enforced: triggers of ${state.disabledTriggersOf.join(', ')} are disabled)`]),
         ...(state.invalidIndex === undefined ? [] : [`(invalid: ${state.invalidIndex})`]),
         ...(state.fires === undefined ? [] : [state.fires === 'never' ? '(disabled)' : `(${state.fires})`]),
       ].join(' ');

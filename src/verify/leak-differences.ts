@@ -49,12 +49,14 @@ function leakDifference({ kind, name, owner, tables, readers }: Leak): Differenc
     name: `${kind} ${name}`,
     expected: null,
     found: `${readers.join(', ')} may ${verb} it, and it reads ${tables.join(', ')} with the rights of ${owner}, whatever organisation is set`,
-    ...repairOf(kind, name, readers),
+    ...repairOf({ kind, name, owner, readers }),
   };
 }
 
-function repairOf(kind: Leak['kind'], name: string, readers: string[]): Repair {
+/** PostgreSQL takes a `revoke` from somebody who has no right to it, warns, and does nothing: so it says who may. */
+function repairOf({ kind, name, owner, readers }: Omit<Leak, 'tables'>): Repair {
   const known = 'If it is intended, name it with --known-object.';
+  const asOwner = `${unlessNeeded.slice(0, -1)}, as a superuser or a member of ${owner}:`;
   switch (kind) {
     case 'view':
       return bySqlIf(
@@ -63,13 +65,13 @@ function repairOf(kind: Leak['kind'], name: string, readers: string[]): Repair {
       );
     case 'materialized view':
       return bySqlIf(
-        `${known} A materialized view cannot have row-level security. ${unlessNeeded}`,
-        `revoke select on ${name} from ${readers.join(', ')}`,
+        `${known} A materialized view cannot have row-level security. ${asOwner}`,
+        `revoke select on ${name} from ${readers.join(', ')} cascade`,
       );
     case 'function':
       return bySqlIf(
-        `${known} ${unlessNeeded}`,
-        `revoke execute on function ${name} from ${readers.join(', ')}`,
+        `${known} ${asOwner}`,
+        `revoke execute on function ${name} from ${readers.join(', ')} cascade`,
       );
     case 'rule':
       return byHand(`${known} Otherwise drop it: rules read with the rights of their table's owner.`);

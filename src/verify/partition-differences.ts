@@ -2,7 +2,7 @@ import type { AttachedPartition } from '../partitions/attached.js';
 import { catchAllName, isForOlderEvents, partitionName } from '../partitions/names.js';
 import { gapsBetween, monthAfter, type PartitionRange, splitByMonth } from '../partitions/ranges.js';
 import { quoteLiteral } from '../statements/quoting.js';
-import { byHand, bySql, type Difference, type Repair } from './difference.js';
+import { byHand, bySql, bySqlIf, type Difference, type Repair, renameTable } from './difference.js';
 import type { Installation } from './installation.js';
 
 /**
@@ -66,11 +66,16 @@ export function rangeDifferences(
       if (detaching?.isToBeDropped) return [];
       const name = detaching?.name ?? qualified(gap);
       const tableExists = detaching !== undefined || detached.has(name);
+      const restOfMonth = attached.find(
+        (other) => other.name === name && (other.before === gap.from || other.from === gap.before),
+      );
       return partitionDifference(
         name,
         describeRange(gap),
         'nothing: events of that time are refused',
-        fillGap(gap, name, installation, tableExists),
+        restOfMonth === undefined
+          ? fillGap(gap, name, installation, tableExists)
+          : widen(restOfMonth, gap, installation),
       );
     }),
     ...attached
@@ -80,9 +85,7 @@ export function rangeDifferences(
           `${schema}.${catchAllName}`,
           describeRange(ranged),
           `${name}, a name that the functions of the schema do not know`,
-          name.startsWith(`${schema}.`)
-            ? bySql(`alter table ${name} rename to ${catchAllName}`)
-            : byHand('Rename it and move it to the schema, as expected.'),
+          bySql(...renameTable(name, `${schema}.${catchAllName}`)),
         ),
       ),
     ...monthsWithoutPartition.map((missing) =>
@@ -128,14 +131,33 @@ function partitionDifference(
   return { kind: 'partition', name, expected, found, ...repair };
 }
 
+/** Attaches the partition that has the rest of the month again, for the whole of it. */
+function widen(partition: AttachedPartition, gap: PartitionRange, { schema }: Installation): Repair {
+  const { name } = partition;
+  const whole =
+    partition.before === gap.from
+      ? { from: partition.from, before: gap.before }
+      : { from: gap.from, before: partition.before };
+  return bySqlIf(
+    'Events of the month are refused between the two:',
+    `alter table ${schema}.crm_sync_log detach partition ${name}`,
+    `alter table ${schema}.crm_sync_log attach partition ${name} ${valuesOf(whole)}`,
+  );
+}
+
+/** `for values from (…) to (…)` */
+function valuesOf({ from, before }: PartitionRange): string {
+  const bound = (time: string | null, open: string) => (time === null ? open : `'${time}'`);
+  return `for values from (${bound(from, 'minvalue')}) to (${bound(before, 'maxvalue')})`;
+}
+
 function fillGap(
   { from, before }: PartitionRange,
   name: string,
   { schema }: Installation,
   tableExists: boolean,
 ): Repair {
-  const bound = (time: string | null, open: string) => (time === null ? open : `'${time}'`);
-  const values = `for values from (${bound(from, 'minvalue')}) to (${bound(before, 'maxvalue')})`;
+  const values = valuesOf({ from, before });
   const log = `${schema}.crm_sync_log`;
   if (tableExists) return bySql(`alter table ${log} attach partition ${name} ${values}`);
   if (from === null && before !== null) return bySql(`select ${log}_ensure_past()`);

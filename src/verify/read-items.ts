@@ -5,13 +5,25 @@ import type { Installation } from './installation.js';
 import { define, type Item } from './item.js';
 import { ownerItems, privilegeItems } from './ownership-items.js';
 import { relationItems } from './relation-items.js';
-import { readAppliedMigrations, readRetentionPeriods } from './row-items.js';
+import { type AppliedMigrations, readAppliedMigrations, readRetentionPeriods } from './row-items.js';
 import { scopeOf } from './scope.js';
 import { readServerItems } from './server-items.js';
 
 /** Reads all items of an installation, after `findInstallation` and in its transaction. */
 export async function readItems(client: DedicatedConnection, installation: Installation): Promise<Item[]> {
-  const applied = await readAppliedMigrations(client, installation);
+  return readItemsWith(client, installation, await readAppliedMigrations(client, installation));
+}
+
+/**
+ * Reads the same, when the migrations tables have been read already.
+ *
+ * @param applied the installation's migrations tables
+ */
+export async function readItemsWith(
+  client: DedicatedConnection,
+  installation: Installation,
+  applied: readonly AppliedMigrations[],
+): Promise<Item[]> {
   const catalog = await readCatalog(
     client,
     ...scopeOf(

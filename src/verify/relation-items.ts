@@ -7,8 +7,8 @@ import { type Commented, type Definition, define, type Item, type ItemKind, with
 /**
  * The items of tables and other relations.
  *
- * Leaves out what a DBA may tune (storage, statistics, autovacuum), and what PostgreSQL itself keeps the same in a
- * partition (columns, CHECKs).
+ * Leaves out what a DBA may tune (storage, statistics, when autovacuum runs), and what a partition has from the log
+ * (columns, CHECKs).
  *
  * @param log qualified name of crm_sync_log
  */
@@ -25,14 +25,21 @@ export function relationItems(catalog: Catalog, log: string): Item[] {
   const isTable = ({ kind }: RelationFacts) => kind === 'table';
   return [
     ...catalog.relations.flatMap((relation) => {
-      return tableItems(relation, log).flatMap((item) => withComment(objectOf(relation), item));
+      const identity = catalog.indexes.find(
+        ({ relation: table, isReplicaIdentity }) => isReplicaIdentity && table === relation.qualified,
+      );
+      const columns = catalog.columns.filter(({ relation: table }) => table === relation.qualified);
+      const items =
+        relation.kind === 'view' ? [viewItem(relation, columns)] : tableItems(relation, log, identity);
+      return items.flatMap((item) => withComment(objectOf(relation), item));
     }),
-    ...itemsOf(catalog.sequences, (sequence) => [
+    ...itemsOf(catalog.sequences, (sequence, { persistence }) => [
       commented(
         'sequence',
         sequence.relation,
         define(
-          `as ${sequence.type} start ${sequence.start} increment ${sequence.increment} minvalue ${sequence.minimum} maxvalue ${sequence.maximum} ${sequence.isCycling ? 'cycle' : 'no cycle'}`,
+          `as ${sequence.type} start ${sequence.start} increment ${sequence.increment} minvalue ${sequence.minimum} maxvalue ${sequence.maximum} cache ${sequence.cache} ${sequence.isCycling ? 'cycle' : 'no cycle'}`,
+          { isUnlogged: persistence === 'unlogged' },
         ),
       ),
     ]),
@@ -79,16 +86,19 @@ function objectOf({ kind, qualified }: RelationFacts): string {
   return `${kind} ${qualified}`;
 }
 
-function tableItems(relation: RelationFacts, log: string): Commented[] {
-  const { qualified, kind, persistence, parents, partitionKey, comment } = relation;
+/** @param identity the index that replication identifies rows by, if one was chosen and still exists */
+function tableItems(relation: RelationFacts, log: string, identity: IndexFacts | undefined): Commented[] {
+  const { qualified, kind, persistence, parents, partitionKey, replicaIdentity, comment } = relation;
   if (kind === 'sequence') return [];
-  if (kind === 'view') return [commented('view', qualified, define(viewSql(relation)), comment)];
   const isPartition = parents.includes(log);
   const definition = define(kind, {
     partitionedBy: partitionKey ?? undefined,
     isPartition,
     isUnlogged: persistence === 'unlogged',
-    inheritsFrom: isPartition || parents.length === 0 ? undefined : parents,
+    inheritsFrom: relation.isPartition || parents.length === 0 ? undefined : parents,
+    partitionOf: relation.isPartition && !isPartition ? parents[0] : undefined,
+    withoutAutovacuum: parametersThatStopAutovacuum(relation),
+    hasNoReplicaIdentity: replicaIdentity === 'n' || (replicaIdentity === 'i' && identity === undefined),
   });
   const security = `${relation.hasRowSecurity ? 'on' : 'off'}${relation.isRowSecurityForced ? ', forced' : ''}`;
   return [
@@ -98,9 +108,22 @@ function tableItems(relation: RelationFacts, log: string): Commented[] {
   ];
 }
 
-/** What follows the name. The settings say by whose privileges and policies the view reads. */
-function viewSql({ query, settings }: RelationFacts): string {
-  return `${settings === null ? '' : `with (${settings.join(', ')}) `}as\n${query}`;
+/** `autovacuum_enabled`, and the same of the TOAST table; undefined if neither is off. */
+function parametersThatStopAutovacuum({ settings }: RelationFacts): string[] | undefined {
+  const parameters = (settings ?? []).flatMap((setting) => {
+    // The server accepts each word for false, and every beginning of one that is not also a beginning of another.
+    const [, parameter] =
+      /^((?:toast\.)?autovacuum_enabled)=(?:0|of|off|f|fa|fal|fals|false|n|no)$/i.exec(setting) ?? [];
+    return parameter === undefined ? [] : [parameter];
+  });
+  return parameters.length === 0 ? undefined : parameters;
+}
+
+/** Its SQL is what follows the name. The settings say by whose privileges and policies the view reads. */
+function viewItem({ qualified, query, settings, comment }: RelationFacts, columns: ColumnFacts[]): Commented {
+  const sql = `${settings === null ? '' : `with (${settings.join(', ')}) `}as\n${query}`;
+  const state = { columns: columns.map(({ name, type }) => `${name} ${type}`) };
+  return commented('view', qualified, define(sql, state), comment);
 }
 
 function columnItems(column: ColumnFacts): Commented[] {
@@ -136,7 +159,9 @@ function indexItems(index: IndexFacts, { schema }: RelationFacts): Commented[] {
   const { name, parent, definition, isUnique, isValid, isBeingRebuilt, isOfConstraint, comment } = index;
   const qualified = `${schema}.${name}`;
   const state = { invalidIndex: isValid ? undefined : qualified };
+  // Storage parameters are a DBA's to tune, as those of tables are.
+  const untuned = definition?.replace(/ WITH \(\w+=(?:'[^']*'|\w+)(?:, \w+=(?:'[^']*'|\w+))*\)/, '');
   if (parent !== null) return [commented('index', parent, define('attached', state))];
   if (isOfConstraint || isBeingRebuilt) return [];
-  return [commented('index', qualified, define(`${isUnique ? 'unique ' : ''}${definition}`, state), comment)];
+  return [commented('index', qualified, define(`${isUnique ? 'unique ' : ''}${untuned}`, state), comment)];
 }

@@ -10,20 +10,39 @@ import {
   type Change,
   type ExpectedSibling,
   nameOf,
+  notOurs,
   type Repair,
+  renameTable,
+  splitName,
   unlessNeeded,
 } from './difference.js';
 import type { Installation } from './installation.js';
 import type { State } from './item.js';
+import type { Rename } from './renames.js';
 
-/** Restores the name of something that was renamed. */
-export function repairName({ object, kind, name }: Change, from: string): Repair {
+/**
+ * Restores the name of something that was renamed.
+ *
+ * @param steps of an index: the renames that give it its name
+ */
+export function repairName({ object, kind, name }: Change, from: string, steps: readonly Rename[]): Repair {
   const table = nameOf(object);
   switch (kind) {
+    case 'table':
+      return bySqlIf(
+        `If ${from} has its rows; if not, restore them from a backup:`,
+        ...renameTable(from, name),
+      );
     case 'index':
-      return bySql(`alter index ${from} rename to ${bareName(name)}`);
+      return bySql(...steps.map((step) => `alter index ${step.from} rename to ${bareName(step.to)}`));
     case 'constraint':
       return bySql(`alter table ${table} rename constraint ${from} to ${name}`);
+    case 'column':
+      // Another column of the same type may have been added, and this one dropped.
+      return bySqlIf(
+        `If ${from} has its data; if not, restore it from a backup, and drop ${from} once nobody needs it:`,
+        `alter table ${table} rename column ${from} to ${name}`,
+      );
     default:
       return bySql(`alter ${kind} ${from} on ${table} rename to ${name}`);
   }
@@ -31,7 +50,7 @@ export function repairName({ object, kind, name }: Change, from: string): Repair
 
 /** An index's name without its schema, as SQL requires where it is created or renamed. */
 function bareName(name: string): string {
-  return name.slice(name.indexOf('.') + 1);
+  return splitName(name)[1];
 }
 
 /** The state of an item whose SQL is as expected; null if its SQL differs or it is missing. */
@@ -45,13 +64,36 @@ export function repairTable(change: Change): Repair {
   if (found === null) {
     return byHand('Check whether it was renamed. If not, its rows are lost: restore them from a backup.');
   }
-  const { isUnlogged, inheritsFrom = [], ...shape } = stateIfSqlMatches(change) ?? { sql: found.sql };
+  const {
+    isUnlogged,
+    inheritsFrom = [],
+    partitionOf,
+    withoutAutovacuum = [],
+    hasNoReplicaIdentity,
+    ...shape
+  } = stateIfSqlMatches(change) ?? { sql: found.sql };
   if (JSON.stringify(shape) !== JSON.stringify(expected?.state ?? {})) {
     return byHand('It cannot be altered in place: create a new table beside this one, and move the rows.');
   }
   return bySql(
     isUnlogged ? `alter table ${name} set logged` : null,
     ...inheritsFrom.map((parent) => `alter table ${name} no inherit ${parent}`),
+    partitionOf === undefined ? null : `alter table ${partitionOf} detach partition ${name}`,
+    ...withoutAutovacuum.map((parameter) => `alter table ${name} reset (${parameter})`),
+    hasNoReplicaIdentity ? `alter table ${name} replica identity default` : null,
+  );
+}
+
+export function repairSequence(change: Change): Repair {
+  const { name, expected, found } = change;
+  if (expected === null) return byHand(notOurs);
+  if (found === null) {
+    return byHand('Make its column an identity column again, starting above its highest value.');
+  }
+  const isUnlogged = found.state?.isUnlogged === true;
+  return bySql(
+    found.sql === expected.sql ? null : `alter sequence ${name} ${expected.sql}`,
+    isUnlogged ? `alter sequence ${name} set logged` : null,
   );
 }
 
@@ -103,12 +145,22 @@ export function repairConstraint(change: Change, { schema }: Installation, sibli
     return bySql(`${alter} drop constraint ${name}`);
   }
   const state = stateIfSqlMatches(change);
-  if (state?.invalidIndex !== undefined) return bySql(reindexStatement(change));
+  // To rebuild the log's index rebuilds those of its months, and leaves the log's invalid: the constraint is made again.
+  if (state?.invalidIndex !== undefined && !isPartitioned(table, sibling)) {
+    return bySql(reindexStatement(change));
+  }
   if (state?.disabledTriggersOf !== undefined) {
-    const disabled = state.disabledTriggersOf;
-    return disabled.startsWith(`${schema}.crm_`) || disabled.startsWith(`${schema}.contact_external_`)
-      ? bySqlIf(asSuperuser, `alter table ${disabled} enable trigger all`, state.isNotValid ? validate : null)
-      : byHand(`Enable the internal triggers of ${disabled}, which is a host table.`);
+    const isOurs = (disabled: string) =>
+      disabled.startsWith(`${schema}.crm_`) || disabled.startsWith(`${schema}.contact_external_`);
+    const hosts = state.disabledTriggersOf.filter((disabled) => !isOurs(disabled));
+    const statements = state.disabledTriggersOf
+      .filter(isOurs)
+      .map((disabled) => `alter table ${disabled} enable trigger all`);
+    if (hosts.length === 0) return bySqlIf(asSuperuser, ...statements, state.isNotValid ? validate : null);
+    return bySqlIf(
+      `Enable the internal triggers of ${hosts.join(', ')}, which is a host table.${statements.length === 0 ? '' : ' Then, as a superuser:'}`,
+      ...statements,
+    );
   }
   if (state?.isNotValid) return bySqlOnceMet(inTheWay, validate);
   return bySqlOnceMet(

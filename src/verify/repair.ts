@@ -1,92 +1,66 @@
 import { quoteLiteral } from '../statements/quoting.js';
 import { commentStatement, commentTarget } from './comments.js';
 import {
-  asSuperuser,
   byHand,
   bySql,
   bySqlIf,
   type Change,
   type ExpectedSibling,
   nameOf,
+  notOurs,
   type Repair,
   unlessNeeded,
 } from './difference.js';
 import type { Installation } from './installation.js';
-import { grantStatement } from './privilege-differences.js';
+import type { Rename } from './renames.js';
+import { repairFunction, repairView } from './repair-functions.js';
+import { asBothOwners, repairServerItem } from './repair-server.js';
 import {
-  reindexStatement,
   repairColumn,
   repairConstraint,
   repairIndex,
   repairName,
+  repairSequence,
   repairTable,
   stateIfSqlMatches,
 } from './repair-tables.js';
 
-const asBothOwners = 'Run as a superuser, or as a member of both owners:';
-
-const notOurs = 'It is not part of this schema: find its owner, then drop or rename it.';
-
 const detachedPartition =
   'It may be a detached partition of the log: check what is in it. Attach it again, or rename it to keep it.';
 
-/** How to repair a change, other than one of privileges, without losing a row. */
-export function repair(change: Change, installation: Installation, sibling: ExpectedSibling): Repair {
+/**
+ * How to repair a change, other than one of privileges, without losing a row.
+ *
+ * @param renames of an index that was renamed: the steps that give it its name
+ */
+export function repair(
+  change: Change,
+  installation: Installation,
+  sibling: ExpectedSibling,
+  renames: readonly Rename[] = [],
+): Repair {
   const { object, kind, name, expected, found } = change;
   const table = nameOf(object);
-  if (change.foundAs !== undefined) return repairName(change, change.foundAs);
+  if (change.foundAs !== undefined) return repairName(change, change.foundAs, renames);
   switch (kind) {
     case 'migration':
       return byHand(
         expected === null ? 'Use the version of the package that has it.' : 'Run the migrations first.',
       );
     case 'role':
-      return found === null
-        ? bySql(`create role ${name} nologin`, `grant usage on schema ${installation.schema} to ${name}`)
-        : bySqlIf(
-            /(^| )(superuser|bypassrls|replication)/.test(found.sql)
-              ? asSuperuser
-              : 'Run as a superuser, or as a role that may alter it:',
-            `alter role ${name} ${attributesToSet(expected?.sql ?? '', found.sql)}`,
-          );
     case 'schema usage':
-      return bySql(`grant usage on schema ${installation.schema} to ${name}`);
-    case 'schema creation': {
-      if (found?.sql === 'as its owner') {
-        return bySqlIf(asBothOwners, `alter ${object} owner to ${installation.owner}`);
-      }
-      const grantor = found?.state?.grantor;
-      const revoke = `revoke create on ${object} from ${name} cascade`;
-      return bySql(...(grantor === undefined ? [revoke] : [`set role ${grantor}`, revoke, 'reset role']));
-    }
+    case 'schema creation':
+    case 'membership':
     case 'setting':
-      return object === 'the server'
-        ? byHand(
-            `Remove it from the server's configuration (alter system reset ${name}, or edit its files), then reload: select pg_reload_conf()`,
-          )
-        : bySqlIf(
-            name === 'session_replication_role'
-              ? asSuperuser
-              : `Run as a superuser, or as a role that may alter ${object}:`,
-            `alter ${object} reset ${name}`,
-          );
     case 'parameter':
-      return bySqlIf(asSuperuser, `revoke ${found?.sql} on ${object} from ${name}`);
+    case 'default privileges':
+    case 'host index':
+      return repairServerItem(kind, change, installation);
     case 'period':
       return byHand(
-        `Nothing in ${name} is dropped until it is set: insert into ${table} (subject, keep_days) values (${quoteLiteral(name)}, …)`,
-      );
-    case 'membership': {
-      const grantor = found?.state?.grantor;
-      return bySqlIf(
-        'Run as a superuser, or as a role that may grant it:',
-        `revoke ${found?.sql} from ${nameOf(object)}${grantor === undefined ? '' : ` granted by ${grantor}`}`,
-      );
-    }
-    case 'host index':
-      return bySql(
-        reindexStatement(change) ??
-          `create unique index concurrently contacts_organisation_id_id_key on ${installation.contacts} (organisation_id, id)`,
+        expected === null
+          ? 'Nothing of this version is deleted by that age: delete the row.'
+          : `Nothing in ${name} is dropped until it is set: insert into ${table} (subject, keep_days) values (${quoteLiteral(name)}, …)`,
       );
     case 'function':
       return repairFunction(change, installation, sibling);
@@ -104,10 +78,7 @@ export function repair(change: Change, installation: Installation, sibling: Expe
       }
       return byHand(/\.crm_sync_log_\w+$/.test(name) ? detachedPartition : notOurs);
     case 'sequence':
-      if (expected === null) return byHand(notOurs);
-      return found === null
-        ? byHand('Make its column an identity column again, starting above its highest value.')
-        : bySql(`alter sequence ${name} ${expected.sql}`);
+      return repairSequence(change);
     case 'column':
       return repairColumn(change, sibling);
     case 'default': {
@@ -119,10 +90,16 @@ export function repair(change: Change, installation: Installation, sibling: Expe
     case 'index':
       return repairIndex(change, sibling);
     case 'trigger': {
-      if (expected === null) return bySqlIf(unlessNeeded, `drop trigger ${name} on ${table}`);
-      return stateIfSqlMatches(change) !== null
-        ? bySql(`alter table ${table} enable trigger ${name}`)
-        : bySql(`create or replace trigger ${name} ${expected.sql}`, commentStatement(change, sibling));
+      const drop = `drop trigger ${name} on ${table}`;
+      if (expected === null) return bySqlIf(unlessNeeded, drop);
+      if (stateIfSqlMatches(change) !== null) return bySql(`alter table ${table} enable trigger ${name}`);
+      // A constraint trigger can be neither replaced nor made a usual one.
+      const isOfConstraint = / DEFERRABLE INITIALLY /.test(found?.sql ?? '');
+      return bySql(
+        isOfConstraint ? drop : null,
+        `create or replace trigger ${name} ${expected.sql}`,
+        commentStatement(change, sibling),
+      );
     }
     case 'rule':
       return bySqlIf(unlessNeeded, `drop rule ${name} on ${table}`);
@@ -145,61 +122,4 @@ export function repair(change: Change, installation: Installation, sibling: Expe
     case 'privileges':
       throw new Error('privilegeDifferences repairs privileges.');
   }
-}
-
-/** The attributes that are expected of a role, without those it has. */
-function attributesToSet(expected: string, found: string): string {
-  const present = found.split(' ');
-  return expected
-    .split(' ')
-    .filter((attribute) => !present.includes(attribute))
-    .join(' ');
-}
-
-function repairFunction(change: Change, { owner }: Installation, sibling: ExpectedSibling): Repair {
-  const { object, expected, found } = change;
-  if (expected === null) return byHand(notOurs);
-  // As PostgreSQL prints it, the first line has the parameters and the second the result: neither can be
-  // replaced.
-  const [parameters, result] = expected.sql.split('\n');
-  if (found !== null) {
-    const [otherParameters, otherResult] = found.sql.split('\n');
-    return otherParameters === parameters && otherResult === result
-      ? bySql(expected.sql)
-      : byHand(
-          'Its parameters or result differ: drop it with everything that depends on it, and recreate both.',
-        );
-  }
-  return bySql(
-    expected.sql,
-    `alter ${object} owner to ${owner}`,
-    ...(sibling('privileges', 'public') === undefined ? [`revoke execute on ${object} from public`] : []),
-    ...expectedGrants(object, sibling),
-    commentStatement(change, sibling),
-  );
-}
-
-function repairView(change: Change, { owner }: Installation, sibling: ExpectedSibling): Repair {
-  const { object, name, expected, found } = change;
-  if (expected === null) return byHand(notOurs);
-  const create = `create or replace view ${name} ${expected.sql.replace(/;$/, '')}`;
-  if (found !== null) {
-    return bySqlIf(
-      'If it fails because the columns differ, drop the view first and create it again:',
-      create,
-    );
-  }
-  return bySql(
-    create,
-    `alter ${object} owner to ${owner}`,
-    ...expectedGrants(object, sibling),
-    commentStatement(change, sibling),
-  );
-}
-
-function expectedGrants(object: string, sibling: ExpectedSibling): string[] {
-  return ['public', 'crm_app', 'crm_worker', 'crm_reader'].flatMap((grantee) => {
-    const grants = sibling('privileges', grantee)?.grants;
-    return grants === undefined ? [] : [grantStatement(grants, object, grantee)];
-  });
 }

@@ -23,11 +23,12 @@ export const roleTables = `
     from pg_roles
     where rolname in ('crm_app', 'crm_worker', 'crm_reader')
   ),
-  membership (member_name, first, grantor, reached) as (
+  membership (member_name, first, grantor, may_grant, reached) as (
     select
       rolname,
       roleid,
       grantor,
+      admin_option,
       roleid
     from role
     inner join pg_auth_members
@@ -37,6 +38,7 @@ export const roleTables = `
       member_name,
       first,
       membership.grantor,
+      may_grant,
       roleid
     from membership
     inner join pg_auth_members
@@ -67,18 +69,21 @@ const roleAttributes = `
   from role`;
 
 /**
- * Memberships that let a role bypass its policies; the host may grant others. Since PostgreSQL
- * 16 the grantor matters, unless it was the bootstrap superuser.
+ * Memberships that let a role bypass its policies; the host may grant others. One for each way to get there: revoking
+ * one leaves the others. Since PostgreSQL 16 the grantor matters, unless it was the bootstrap superuser.
  */
 const memberships = `
-  select distinct on (member_name, rolname)
+  select distinct
     'role ' || member_name,
     'membership',
     quote_ident(rolname),
     to_jsonb(first::regrole),
-    jsonb_build_object('grantor', case
-      when current_setting('server_version_num')::integer >= 160000 and grantor <> 10 then grantor::regrole
-    end)
+    jsonb_build_object(
+      'grantor', case
+        when current_setting('server_version_num')::integer >= 160000 and grantor <> 10 then grantor::regrole
+      end,
+      'isGrantable', case when may_grant then true end
+    )
   from membership
   inner join pg_roles
     on oid = reached
@@ -88,7 +93,7 @@ const memberships = `
     or oid = $2::oid
     or rolsuper
     or rolbypassrls
-  order by member_name, rolname, first::regrole::text, grantor <> 10, grantor::regrole::text`;
+  order by 1, 3, 4, 5`;
 
 const schemaUsage = `
   select
@@ -100,9 +105,9 @@ const schemaUsage = `
   from role
   where has_schema_privilege(oid, $1::oid, 'usage')`;
 
-/** Whoever may create in the schema can make the owner and the worker run their code. */
+/** Whoever may create in the schema can make the owner and the worker run their code. One for each grantor. */
 const schemaCreation = `
-  select distinct on (creator)
+  select distinct
     format('schema %I', nspname),
     'schema creation',
     case creator when 0 then 'public' else creator::regrole::text end,
@@ -125,7 +130,7 @@ const schemaCreation = `
   where pg_namespace.oid = $1::oid
     and creator <> $2::oid
     and (creator = 0 or exists (select from restricted where ${mayActAs('restricted.oid', 'creator')}))
-  order by creator, grantor <> nspowner, grantor::regrole::text`;
+  order by 3, 5`;
 
 /** Selects to unite: object, kind, name, definition and state. */
 export const roleItems = [roleAttributes, memberships, schemaUsage, schemaCreation];

@@ -18,6 +18,8 @@ export interface AppliedMigrations {
   /** Qualified. */
   table: string;
   names: string[];
+  /** Whether the user may read it. */
+  isReadable: boolean;
   /** Whether row-level security hides all its rows from the user. */
   isHidden: boolean;
 }
@@ -59,6 +61,7 @@ export async function readAppliedMigrations(
       oid,
       table: name,
       names: applied.map((row) => String(row.name)),
+      isReadable: isGranted && isSafe,
       isHidden: isGranted && hasPolicies && applied.length === 0,
     });
   }

@@ -1,16 +1,26 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
 import { bySql, type Difference } from './difference.js';
 
+interface Numbered {
+  table: string;
+  column: string;
+  /** Another table that `highest` reads. */
+  alsoReads?: string;
+  /** A query of the highest number, of a table that may be large. */
+  highest?(schema: string): string;
+}
+
 /**
  * The columns that are numbered by sequences. A table that may have millions of rows has no index that begins with its
  * numbers, so `highest` looks at each organisation or connection for its own highest one.
  *
  * Not the log's: its numbers only order events of the same microsecond.
  */
-const numbered: readonly { table: string; column: string; highest?(schema: string): string }[] = [
+const numbered: readonly Numbered[] = [
   {
     table: 'crm_sync_runs',
     column: 'id',
+    alsoReads: 'crm_connections',
     highest: (schema) => `
       select max(latest.id)
       from ${schema}.crm_connections as connection
@@ -67,13 +77,16 @@ const numbered: readonly { table: string; column: string; highest?(schema: strin
  * numbers that are taken. Only of tables that the user sees whole, as the owner does.
  *
  * @param schema quoted where it must be
+ * @param unknownTables qualified names of tables that are missing, or whose columns are not as expected
  */
 export async function sequenceDifferences(
   client: DedicatedConnection,
   schema: string,
+  unknownTables: ReadonlySet<string>,
 ): Promise<Difference[]> {
   const differences: Difference[] = [];
-  for (const { table, column, highest } of numbered) {
+  for (const { table, column, alsoReads = table, highest } of numbered) {
+    if ([table, alsoReads].some((each) => unknownTables.has(`${schema}.${each}`))) continue;
     const { rows: sequences } = await client.query(
       `select pg_get_serial_sequence($1, $2) as name
        where has_table_privilege($1, 'select')

@@ -1,4 +1,5 @@
 import type { DedicatedConnection } from '../statements/dedicated-connection.js';
+import { defaultPrivileges } from './default-privilege-items.js';
 import type { Installation } from './installation.js';
 import { define, type Item, type ItemKind, type State } from './item.js';
 import { roleItems, roleTables } from './role-items.js';
@@ -31,15 +32,15 @@ const hostIndex = `
   )`;
 
 /**
- * The items outside the schema's own objects: roles, who may create in the schema, settings, and the index on
- * contacts.
+ * The items outside the schema's own objects: roles, who may create in the schema, settings, default privileges, and the
+ * index on contacts.
  *
  * $1: the schema's oid, $2: its owner's, $3: that of contacts.
  */
 const query = `
 with recursive ${roleTables},
   item (object, kind, name, definition, state) as (
-    ${[hostIndex, ...roleItems.map((each) => `(${each})`), ...settingItems].join('\n    union all')}
+    ${[hostIndex, ...roleItems.map((each) => `(${each})`), ...settingItems, defaultPrivileges].join('\n    union all')}
   )
 select object, kind, name, definition #>> '{}' as definition, state::text
 from item`;

@@ -4,7 +4,8 @@ import { mayActAs } from './role-items.js';
 
 /**
  * Settings of the server, the database or a role that works in it: this schema's own, which are for a
- * transaction or a test, and the one that disables triggers and with them foreign keys.
+ * transaction or a test; the one that disables triggers and with them foreign keys; and the one with which statements fail
+ * instead of being limited to an organisation.
  */
 const settings = `
   select
@@ -28,6 +29,7 @@ const settings = `
     and (
       lower(setting) ^@ 'crm_schema.'
       or (setting ^@ 'session_replication_role=' and setting <> 'session_replication_role=origin')
+      or (setting ^@ 'row_security=' and not substring(setting from '=(.*)$')::boolean)
     )
   union all
   select
@@ -37,8 +39,11 @@ const settings = `
     to_jsonb(setting),
     null::jsonb
   from pg_settings
-  where name = 'session_replication_role'
-    and setting <> 'origin'
+  where (name, setting) in (
+      ('session_replication_role', 'replica'),
+      ('session_replication_role', 'local'),
+      ('row_security', 'off')
+    )
     and source in ('configuration file', 'command line', 'environment variable')`;
 
 /** Who may change the setting that disables triggers. */
@@ -48,12 +53,15 @@ const parameters = `
     'parameter',
     case grantee when 0 then 'public' else grantee::regrole::text end,
     to_jsonb(string_agg(distinct lower(privilege_type), ', ')),
-    null::jsonb
+    jsonb_build_object(
+      'grantor', case when grantor <> 10 then grantor::regrole end,
+      'isGrantable', case when bool_or(is_grantable) then true end
+    )
   from pg_parameter_acl
   cross join aclexplode(paracl)
   where parname = 'session_replication_role'
     and (grantee = 0 or exists (select from restricted where ${mayActAs('restricted.oid', 'grantee')}))
-  group by parname, grantee`;
+  group by parname, grantee, grantor`;
 
 /** Selects to unite: object, kind, name, definition and state. */
 export const settingItems = [settings, parameters];

@@ -33,6 +33,8 @@ export interface VerifyOptions {
    * as `verify` names them: `reporting.connections`, `reporting.count_events(uuid)`; none by default.
    */
   knownObjects?: readonly string[] | undefined;
+  /** The host's indexes on the schema's tables, as `verify` names them: `public.runs_by_worker`; none by default. */
+  knownIndexes?: readonly string[] | undefined;
 }
 
 /**
@@ -41,17 +43,21 @@ export interface VerifyOptions {
  * - tables, columns, defaults, constraints, row-level security, policies, functions, owners, privileges and
  *   comments;
  * - whether indexes are valid and triggers enabled, and the index on contacts;
+ * - whether tables are logged, vacuumed and have a replica identity, and how sequences count;
  * - that the log has no gap, that this month and the next have their own partitions, and that each is
- *   complete;
+ *   complete, named after its month, and otherwise like the log;
  * - that none of the three roles can bypass its policies, and that nobody subject to policies can create in
  *   the schema;
- * - that no setting of the database or of a role stops the schema's clock, disables triggers or sets an
- *   organisation;
+ * - that no default privileges give the owner's next tables, sequences or functions to others;
+ * - that no setting of the database or of a role stops the schema's clock, disables triggers, sets an
+ *   organisation, or has statements fail where a policy limits them;
+ * - that a table records which migrations are applied;
  * - that everything deleted by age has a retention period;
  * - that no sequence is behind the numbers that its table has, if the user sees the whole table, as the owner does;
  * - that no view, rule or function of the host lets others read the schema's tables with its owner's rights.
  *
- * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema.
+ * Other objects of the host are ignored, unless they are called `crm_…` or are on a table of this schema. What a DBA may
+ * tune is not compared, such as storage parameters and statistics targets.
  *
  * Any user may run it, and it writes nothing. Each read runs in its own transaction, which takes no lock that
  * blocks others and waits at most five seconds for one. If something differs, it reads again until two reads
@@ -66,7 +72,7 @@ export async function verify(
 ): Promise<Verification> {
   checkParameter('options', options);
   await checkDedicatedConnection(client);
-  for (const field of ['knownRoles', 'knownObjects'] as const) {
+  for (const field of ['knownRoles', 'knownObjects', 'knownIndexes'] as const) {
     if (!Array.isArray(options[field] ?? [])) refuse({ field }, 'must be an array of names');
   }
   let verification = await verifyOnce(client, options);
@@ -96,7 +102,7 @@ async function verifyOnce(client: DedicatedConnection, options: VerifyOptions): 
 /** Verifies in the client's open transaction, whose settings it changes. */
 export async function verifyInTransaction(
   client: DedicatedConnection,
-  { knownRoles = [], knownObjects = [] }: VerifyOptions = {},
+  { knownRoles = [], knownObjects = [], knownIndexes = [] }: VerifyOptions = {},
 ): Promise<Verification> {
   const installation = await findInstallation(client);
   if (installation === null) {
@@ -108,7 +114,7 @@ export async function verifyInTransaction(
   return {
     schema: installation.schema,
     owner: installation.owner,
-    differences: await findDifferences(client, installation, { knownRoles, knownObjects }),
+    differences: await findDifferences(client, installation, { knownRoles, knownObjects, knownIndexes }),
     waitingEvents: await readWaiting(client, installation),
   };
 }

@@ -91,6 +91,15 @@ test('verify ignores the privileges of a known role', async () => {
   );
 });
 
+test('verify ignores a known index', async () => {
+  await damaged('create index theirs on crm_sync_log (direction)', 'drop index theirs', async () => {
+    const { code, stdout } = await run();
+    expect(code).toBe(3);
+    expect(stdout).toContain('\ndrop index public.theirs;\n');
+    expect((await run(['--known-index', 'public.theirs'])).code).toBe(0);
+  });
+});
+
 test('verify prints a view that shows others every organisation, with its repair, unless it is known', async () => {
   await damaged(
     'create schema reporting; create view reporting.everyone as select * from crm_connections; grant select on reporting.everyone to crm_app',

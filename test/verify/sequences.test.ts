@@ -98,6 +98,26 @@ test('a user who does not see every row is not told about sequences', async () =
   expect(await differences()).toHaveLength(1);
 });
 
+test('a sequence is compared also where other tables differ, but not where its own table does', async () => {
+  await pool.query(
+    "select setval('crm_sync_runs_id_seq', 1, false), setval('crm_sync_failures_id_seq', 1, false)",
+  );
+  const numbersAfter = (damage: string) =>
+    rolledBack(pool, async (client) => {
+      await client.query(damage);
+      const seen = await differencesIn(client);
+      return seen.flatMap(({ kind, name }) => (kind === 'sequence' ? [name] : []));
+    });
+  const [runs, failures] = ['numbers of public.crm_sync_runs.id', 'numbers of public.crm_sync_failures.id'];
+  expect(await numbersAfter('alter table crm_sync_runs set (autovacuum_enabled = off)')).toEqual([
+    runs,
+    failures,
+  ]);
+  expect(await numbersAfter('drop table crm_retention')).toEqual([runs, failures]);
+  expect(await numbersAfter('alter table crm_sync_runs alter worker type varchar(200)')).toEqual([failures]);
+  expect(await numbersAfter('alter table crm_connections rename to crm_theirs')).toEqual([failures]);
+});
+
 test('a run that gets a number that is taken fails with the name of the sequence', async () => {
   const { rows } = await pool.query(
     'select id from crm_sync_runs where connection_id = $1 order by id desc limit 1',
