@@ -68,7 +68,7 @@ describe('smallPng', () => {
   ])('keeps the colours of a picture %s, whatever the filter of each row', (_, kind, channels) => {
     const colours = Array.from(
       { length: 30 },
-      (_, index): Colour => [index * 8, 255 - index * 3, (index * 91) % 256],
+      (_, index): Colour => [(index * 67) % 256, (index * 151) % 256, (index * 91) % 256],
     );
     const rows = [0, 1, 2, 3, 4].map((row) =>
       colours.slice(row * 6, row * 6 + 6).flatMap((colour) => [...colour, 255].slice(0, channels)),
