@@ -1,7 +1,7 @@
 // The page of one connection.
 import { connectionListWithHealth, syncFailureList, syncLogCountByPeriod } from '@nurturehub/crm-schema';
 import type pg from 'pg';
-import { factsOf, situationIn } from './connections-page.js';
+import { factsOf, isLatest, situationIn } from './connections-page.js';
 import { listOfEvents, listOfRecords } from './failures.js';
 import type { Host } from './host.js';
 import { html } from './html.js';
@@ -37,7 +37,7 @@ export async function connectionPage(
     ...records.flatMap(({ direction, recordId }) => (direction === 'outbound' ? recordId : [])),
     ...recent.flatMap(({ internalId }) => internalId ?? []),
   ]);
-  const situation = situationOf(connection, now);
+  const situation = situationOf(connection, now, !isLatest(connection, connections));
   const body = html`<section class="card ${situation.tone}" aria-label="State">
   ${situationIn(situation)}
   ${factsOf(connection, now)}

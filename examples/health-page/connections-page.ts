@@ -31,25 +31,37 @@ export async function connectionsPage(
   const [from = ''] = times;
   const connections = await connectionListWithHealth(client, { organisationId, failuresSince: from });
   const days = [];
-  for (const { connectionId } of connections) {
+  // The first page is opened often: leave out what has nothing to add, such as connections of last year.
+  for (const { connectionId, lastEventAt } of connections) {
+    if (lastEventAt === null || lastEventAt < from) continue;
     days.push(await syncLogCountByPeriod(client, { organisationId, connectionId, times }));
   }
   const recent = await recentFailures(client, connections, { since: from, limit: listed });
   const contactIds = recent.flatMap(({ internalId }) => internalId ?? []);
   const names = await host.contactNames(client, organisationId, contactIds);
   const live = connections.filter(({ state }) => state !== 'disconnected');
-  const old = connections.filter(({ state }) => state === 'disconnected');
+  const old = connections.filter(
+    (connection) => isLatest(connection, connections) && !live.includes(connection),
+  );
   const body = html`<p class="lead">${summaryOf(live, now)}</p>
 ${live.length > 0 && html`<h2>Your CRMs</h2>${cardsOf(live, now)}`}
 ${
   connections.length > 0 &&
-  html`<h2>The last 30 days</h2>${plotOf(sumOf(days))}
+  html`<h2>The last 30 days</h2>${plotOf(sumOf(times, days))}
 <h2>What failed lately</h2>
 ${recent.length === 0 ? html`<p>Nothing has failed in the last 30 days.</p>` : listOfEvents(recent, names, now)}
 <h2>Find a contact</h2>${findForm(connections.map(({ provider }) => provider))}`
 }
 ${old.length > 0 && html`<h2>Earlier connections</h2>${cardsOf(old, now)}`}`;
   return { title: 'Your CRM connections', body, isFirst: true };
+}
+
+/** Whether no other connection to the same CRM came after it. They are listed live first, then newest first. */
+export function isLatest(
+  { provider, connectionId }: ConnectionHealth,
+  all: readonly ConnectionHealth[],
+): boolean {
+  return all.find((one) => one.provider === provider)?.connectionId === connectionId;
 }
 
 /** One sentence on all of them. */

@@ -24,7 +24,7 @@ export const connectionErrors: Record<SyncErrorKind, (crm: CrmName) => Words> = 
   }),
   conflict: ({ within }) => ({
     state: `Records in ${within} contradict ours.`,
-    next: 'Compare the records listed here on both sides, and correct the one that is wrong.',
+    next: 'Compare both sides of the records listed on this page, and correct the one that is wrong.',
   }),
   not_found: ({ first, within }) => ({
     state: `${first} no longer has what we ask it for.`,
@@ -32,7 +32,7 @@ export const connectionErrors: Record<SyncErrorKind, (crm: CrmName) => Words> = 
   }),
   validation: ({ first }) => ({
     state: `${first} does not accept what we send.`,
-    next: 'Correct the records listed here, and save them. We then send them again.',
+    next: 'Correct the records listed on this page, and save them. We then send them again.',
   }),
   timeout: ({ first }) => ({
     state: `${first} does not answer in time.`,
@@ -43,7 +43,7 @@ export const connectionErrors: Record<SyncErrorKind, (crm: CrmName) => Words> = 
     next: `Nothing yet: we keep trying. ${untilTomorrow}`,
   }),
   provider: ({ first }) => ({
-    state: `${first} has a fault of its own.`,
+    state: `${first} reports a fault of its own.`,
     next: `Nothing yet: we keep trying. ${untilTomorrow}`,
   }),
   internal: () => ({
@@ -87,7 +87,7 @@ export const recordErrors: Record<SyncErrorKind, (crm: CrmName, direction: SyncD
   timeout: ({ first }) => ({ state: `${first} did not answer in time.`, next: retried }),
   network: ({ within }) => ({ state: `We could not reach ${within}.`, next: retried }),
   provider: ({ first }) => ({
-    state: `${first} had a fault of its own.`,
+    state: `${first} reported a fault of its own.`,
     next: 'If it happens again, ask the support of the CRM.',
   }),
   internal: () => ({

@@ -11,8 +11,8 @@ export interface Agency {
 /** What the page needs of the application around it. */
 export interface Host {
   /**
-   * The agency of whoever has sent the request; undefined if nobody is signed in. Signing in is yours: read your session
-   * here, and never take an agency from the address or a form.
+   * The agency of whoever has sent the request; undefined if nobody is signed in. Signing in is yours: read your own
+   * cookie or token here, and never take an agency from the address or a form.
    */
   organisationOf(request: IncomingMessage): Promise<Agency | undefined>;
 

@@ -1,18 +1,20 @@
 // The events of some days by their outcome: a picture, and the same as a table.
-import type { SyncPeriodCount } from '@nurturehub/crm-schema';
+import type { SyncPeriodCount, Timestamp } from '@nurturehub/crm-schema';
 import { type Html, html } from './html.js';
 import { outcomes } from './names.js';
 import { counted, inFigures, inShort } from './times.js';
 
-/** Adds up the counts of several connections, whose days are the same. */
-export function sumOf(connections: readonly (readonly SyncPeriodCount[])[]): SyncPeriodCount[] {
-  const [first = []] = connections;
-  return first.map(({ startsAt, endsAt }, index) => {
+/** Adds up the counts of several connections, whose days all begin at these times; the last is the end of the last day. */
+export function sumOf(
+  times: readonly Timestamp[],
+  connections: readonly (readonly SyncPeriodCount[])[],
+): SyncPeriodCount[] {
+  return times.slice(0, -1).map((startsAt, index) => {
     const days = connections.map((counts) => counts[index] as SyncPeriodCount);
     const sum = (key: 'success' | 'skipped' | 'error') => days.reduce((total, day) => total + day[key], 0);
     return {
       startsAt,
-      endsAt,
+      endsAt: times[index + 1] as Timestamp,
       success: sum('success'),
       skipped: sum('skipped'),
       error: sum('error'),

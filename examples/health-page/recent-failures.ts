@@ -24,7 +24,8 @@ export async function recentFailures(
 ): Promise<RecentFailure[]> {
   const found = [];
   for (const connection of connections) {
-    const { organisationId, connectionId } = connection;
+    const { organisationId, connectionId, lastFailureAt } = connection;
+    if (lastFailureAt === null || lastFailureAt < since) continue;
     const failures = await syncLogListFailures(client, { organisationId, connectionId, limit });
     found.push(...failures.map((failure) => ({ failure, connection })));
   }

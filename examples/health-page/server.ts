@@ -140,6 +140,6 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   const agency = { id: ORGANISATION, name: 'Your agency' };
   const host: Host = { organisationOf: async () => agency, contactNames };
   createHealthPage(pool, host).listen(Number(PORT), '127.0.0.1', () =>
-    console.log(`Listening on http://127.0.0.1:${PORT}/`),
+    console.log(`Listening on port ${PORT}.`),
   );
 }

@@ -15,11 +15,15 @@ export interface Situation extends Words {
 /** A sync that is later than this, in milliseconds, has no worker. */
 const late = 3_600_000;
 
-/** The situation of a connection: the first of these that applies. */
-export function situationOf(connection: ConnectionHealth, now: Date): Situation {
+/**
+ * The situation of a connection: the first of these that applies.
+ *
+ * @param isReplaced whether the CRM has been connected again since
+ */
+export function situationOf(connection: ConnectionHealth, now: Date, isReplaced = false): Situation {
   const crm = crmName(connection.provider);
   return (
-    disconnected(connection, crm, now) ??
+    disconnected(connection, crm, now, isReplaced) ??
     paused(connection, crm, now) ??
     failing(connection, crm, now) ??
     overdue(connection, crm, now) ??
@@ -31,19 +35,37 @@ export function situationOf(connection: ConnectionHealth, now: Date): Situation 
   );
 }
 
-function disconnected(connection: ConnectionHealth, { within }: CrmName, now: Date): Situation | undefined {
+function disconnected(
+  connection: ConnectionHealth,
+  { within }: CrmName,
+  now: Date,
+  isReplaced: boolean,
+): Situation | undefined {
   if (connection.state !== 'disconnected') return undefined;
-  const { disconnectedAt, revocation, keptChanges, changesExpireAt, waitingChanges } = connection;
+  const { disconnectedAt, revocation } = connection;
+  const begun = since(disconnectedAt, now);
+  const isSynced = begun === '' ? 'are no longer synced' : 'have not been synced';
   const isRevoking = revocation === 'pending' ? ' We are about to give up our access there.' : '';
-  const areKept = keptChanges === 'waiting' && waitingChanges > 0 && changesExpireAt !== null;
   return {
     tone: 'off',
     label: 'Disconnected',
-    state: `Your contacts are no longer synced with ${within}${since(disconnectedAt, now)}.${isRevoking}`,
-    next: areKept
-      ? `If you connect ${within} again by ${inDays(changesExpireAt, now)}, we send it ${countedUpTo(waitingChanges, 'changed contact')}.`
-      : `To sync again, connect ${within} in your CRM settings.`,
+    state: isReplaced
+      ? `This is an earlier connection to ${within}.`
+      : `Your contacts ${isSynced} with ${within}${begun}.${isRevoking}`,
+    next: isReplaced
+      ? `Nothing: you have connected ${within} again since.`
+      : reconnect(connection, within, now),
   };
+}
+
+function reconnect(
+  { keptChanges, changesExpireAt, waitingChanges }: ConnectionHealth,
+  within: string,
+  now: Date,
+): string {
+  return keptChanges === 'waiting' && waitingChanges > 0 && changesExpireAt !== null
+    ? `If you connect ${within} again by ${inDays(changesExpireAt, now)}, we will send it ${countedUpTo(waitingChanges, 'changed contact')}.`
+    : `To sync again, connect ${within} in your CRM settings.`;
 }
 
 function paused(
@@ -110,7 +132,7 @@ function overdue(
     tone: 'trouble',
     label: 'Sync is late',
     state: `The next sync with ${within} was due ${atTime(nextSyncAt, now)}, and has not begun.`,
-    next: 'Nothing yet: nothing is lost. If it has not begun in an hour, tell our support.',
+    next: 'Nothing yet, and nothing is lost. If it has not begun in an hour, tell our support.',
   };
 }
 
@@ -177,7 +199,7 @@ function retrying({ retriedRecords }: ConnectionHealth, { within }: CrmName): Si
     tone: 'good',
     label: 'Connected',
     state: `Syncing works. We are trying again to sync ${countedUpTo(retriedRecords, 'record')} with ${within}.`,
-    next: 'Nothing. Should we have to stop trying, we say so here.',
+    next: 'Nothing. If we have to stop trying, it will say so here.',
   };
 }
 

@@ -11,6 +11,8 @@ import pg from 'pg';
 import { afterAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 import { createHealthServer, tenantsFrom } from '../../examples/health-endpoint.js';
+import { contactNames } from '../../examples/health-page/host.js';
+import { createHealthPage } from '../../examples/health-page/server.js';
 import { createReceiver, webhookSecret } from '../../examples/webhook-receiver.js';
 import {
   type ConnectionKey,
@@ -57,6 +59,10 @@ function logged(): () => string {
 describe.each([
   ['webhook-receiver.ts', () => createReceiver(app, 'a test secret of more than 32 characters')],
   ['health-endpoint.ts', () => createHealthServer(app, tenantsFrom({}))],
+  [
+    'health-page/server.ts',
+    () => createHealthPage(app, { organisationOf: async () => undefined, contactNames }),
+  ],
 ])('%s', (_, create) => {
   test.each([
     ['header', 'POST /webhooks/1/2 HTTP/1.1\r\nhost: localhost\r\n'],
@@ -347,6 +353,24 @@ describe.skipIf(noPgBouncer)('behind PgBouncer', () => {
       { connections: [{ crm: 'reapit' }] },
     ]);
   });
+
+  test('health-page/server.ts shows the page of its one organisation', async () => {
+    const { organisationId } = await connect(pool, (await createTenant(pool)).organisationId);
+    const url = await startProgram('health-page/server.ts', { ORGANISATION: organisationId });
+    const response = await fetch(url);
+    expect([response.status, await response.text()]).toEqual([
+      200,
+      expect.stringContaining('You have connected Reapit, and its first sync is about to begin.'),
+    ]);
+  });
+});
+
+test('health-page/server.ts, started without an organisation, exits with 2 and says what to set', async () => {
+  const failure = await run(process.execPath, ['--import', 'tsx', 'examples/health-page/server.ts'], {
+    cwd: projectPath('.'),
+    env: { ...process.env, ORGANISATION: '' },
+  }).catch((error) => error);
+  expect([failure.code, failure.stderr]).toEqual([2, "Set ORGANISATION to an organisation's id.\n"]);
 });
 
 test.each([{ WEBHOOK_SECRET: 'short' }, { WEBHOOK_SECRET: 'x'.repeat(32), OLD_WEBHOOK_SECRET: 'short' }])(

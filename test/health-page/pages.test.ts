@@ -529,6 +529,33 @@ test('an agency without a live connection is told to connect one, and sees its e
   expect(section(text, 'Earlier connections').slice(0, 2)).toEqual(['Reapit', 'Disconnected']);
 });
 
+test('an earlier connection to a CRM that is connected again has a page, but no card', async () => {
+  const agency = await connectedAgency(pool);
+  await set(
+    pool,
+    agency,
+    "status = 'disconnected', disconnected_at = '2026-11-14 10:00Z', credentials = null",
+  );
+  await connectedAgency(pool, { of: agency });
+  expect(await pageText('/', agency)).not.toContain('Earlier connections');
+  expect(await pageText(`/connections/${agency.connectionId}`, agency)).toContain(
+    'This is an earlier connection to Reapit.\nWhat to do: Nothing: you have connected Reapit again since.',
+  );
+});
+
+test('of several earlier connections to a CRM, the first page has the last', async () => {
+  const agency = await connectedAgency(pool);
+  const end = (key: ConnectedAgency) =>
+    set(pool, key, "status = 'disconnected', disconnected_at = '2026-11-14 10:00Z', credentials = null");
+  await end(agency);
+  const later = await connectedAgency(pool, { of: agency });
+  await end(later);
+  await set(pool, later, "connected_at = '2026-11-13 09:00Z'");
+  const text = await (await page.get('/', agency.organisationId)).text();
+  expect(text).toContain(later.connectionId);
+  expect(text).not.toContain(agency.connectionId);
+});
+
 test('an agency that never had a connection sees that alone, under its own name', async () => {
   const { organisationId } = await createTenant(pool);
   const text = await pageText('/', { organisationId });

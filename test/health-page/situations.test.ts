@@ -93,7 +93,7 @@ const states: State[] = [
     (agency) => set(pool, agency, "next_sync_at = '2026-11-16 08:30Z'"),
     'Sync is late',
     'The next sync with Reapit was due at 08:30 today, and has not begun.',
-    'What to do: Nothing yet: nothing is lost. If it has not begun in an hour, tell our support.',
+    'What to do: Nothing yet, and nothing is lost. If it has not begun in an hour, tell our support.',
   ],
   [
     'late, but syncing',
@@ -133,14 +133,24 @@ const states: State[] = [
     'disconnected',
     (agency) => disconnect(agency),
     'Disconnected',
-    'Your contacts are no longer synced with Reapit since 14 November, 10:00.',
+    'Your contacts have not been synced with Reapit since 14 November, 10:00.',
+    'What to do: To sync again, connect Reapit in your CRM settings.',
+  ],
+  [
+    'disconnected, by a clock that was ahead',
+    async (agency) => {
+      await disconnect(agency);
+      await set(pool, agency, "disconnected_at = '2026-11-20 10:00Z'");
+    },
+    'Disconnected',
+    'Your contacts are no longer synced with Reapit.',
     'What to do: To sync again, connect Reapit in your CRM settings.',
   ],
   [
     'disconnected, with a token to revoke',
     (agency) => disconnect(agency, "revocation = 'pending', revoke_before_at = '2026-11-17 10:00Z'", false),
     'Disconnected',
-    'Your contacts are no longer synced with Reapit since 14 November, 10:00. We are about to give up our access there.',
+    'Your contacts have not been synced with Reapit since 14 November, 10:00. We are about to give up our access there.',
     'What to do: To sync again, connect Reapit in your CRM settings.',
   ],
   [
@@ -150,8 +160,8 @@ const states: State[] = [
       await disconnect(agency, "kept_changes = 'waiting', changes_expire_at = '2027-02-12 10:00Z'");
     },
     'Disconnected',
-    'Your contacts are no longer synced with Reapit since 14 November, 10:00.',
-    'What to do: If you connect Reapit again by 12 February 2027, we send it 3 changed contacts.',
+    'Your contacts have not been synced with Reapit since 14 November, 10:00.',
+    'What to do: If you connect Reapit again by 12 February 2027, we will send it 3 changed contacts.',
   ],
   [
     'with a record that was given up',
@@ -172,7 +182,7 @@ const states: State[] = [
     (agency) => failRecords(agency, 2, { next_attempt_at: '2026-11-16T09:40:00Z' }),
     'Connected',
     'Syncing works. We are trying again to sync 2 records with Reapit.',
-    'What to do: Nothing. Should we have to stop trying, we say so here.',
+    'What to do: Nothing. If we have to stop trying, it will say so here.',
   ],
   [
     'with a record that was edited on both sides',
@@ -291,7 +301,7 @@ const kinds: Record<SyncErrorKind, [state: string, next: string]> = {
   ],
   conflict: [
     'Records in Reapit contradict ours.',
-    'Compare the records listed here on both sides, and correct the one that is wrong.',
+    'Compare both sides of the records listed on this page, and correct the one that is wrong.',
   ],
   not_found: [
     'Reapit no longer has what we ask it for.',
@@ -299,7 +309,7 @@ const kinds: Record<SyncErrorKind, [state: string, next: string]> = {
   ],
   validation: [
     'Reapit does not accept what we send.',
-    'Correct the records listed here, and save them. We then send them again.',
+    'Correct the records listed on this page, and save them. We then send them again.',
   ],
   timeout: [
     'Reapit does not answer in time.',
@@ -310,7 +320,7 @@ const kinds: Record<SyncErrorKind, [state: string, next: string]> = {
     'Nothing yet: we keep trying. If this is still so tomorrow, ask the support of the CRM.',
   ],
   provider: [
-    'Reapit has a fault of its own.',
+    'Reapit reports a fault of its own.',
     'Nothing yet: we keep trying. If this is still so tomorrow, ask the support of the CRM.',
   ],
   internal: [
