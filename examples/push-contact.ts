@@ -1,5 +1,9 @@
 // Outbound: how a contact gets to the CRM.
-import type { BatchEvent, ContactExternalRecord } from '@nurturehub/crm-schema';
+import {
+  type BatchEvent,
+  type ContactExternalRecord,
+  contactExternalIdResolve,
+} from '@nurturehub/crm-schema';
 import { undecided } from './conflicts.js';
 import { readContact } from './contacts.js';
 import { obstacleTo } from './creations.js';
@@ -79,7 +83,9 @@ export async function pushContact(
   const failed: BatchEvent[] = [];
   try {
     for (const record of alive.length > 0 ? alive : [null]) {
-      let { pushed, unread } = await write(pushing, crm, contact, record, event);
+      const first = await write(pushing, crm, contact, record, event);
+      const { unread } = first;
+      let { pushed } = first;
       if (unread !== undefined) {
         // Somebody may have edited it since it was read or created: the same rule decides.
         const settled = await readFirst(pushing, crm, contactId, unread, {
@@ -90,14 +96,19 @@ export async function pushContact(
           failed.push(...(settled instanceof CrmError ? [failureOf(event, record, settled)] : settled));
           return;
         }
-        const key = unread;
         const again = (await recordsOf(pool, run, contactId)).find(
-          (each) => isAlive(each) && isSameRecord(key, each),
+          (each) => isAlive(each) && isSameRecord(unread, each),
         );
         // The contact may have taken what is there.
         const latest = await readContact(pool, run.organisationId, contactId);
         if (again !== undefined && latest !== undefined)
           ({ pushed } = await write(pushing, crm, { contactId, ...latest }, again, event));
+        // As after a merge during which the record was read, and which was undone.
+        else if (
+          again === undefined &&
+          (await contactExternalIdResolve(pool, { ...run, ...unread })) !== null
+        )
+          pushed = failureOf(event, record, linkedToAnother);
       }
       (pushed.status === 'error' ? failed : events).push(pushed);
     }
@@ -146,6 +157,12 @@ async function readFirst(
 const anothers = new CrmError(
   'conflict',
   'The CRM has a record for the contact that does not carry its reference: link it, then replay this failure.',
+  { retryable: false },
+);
+
+const linkedToAnother = new CrmError(
+  'conflict',
+  'The record that has the reference of the contact is linked to another contact: re-point it, or remove the reference at the CRM, then replay this failure.',
   { retryable: false },
 );
 

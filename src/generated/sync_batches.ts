@@ -793,6 +793,17 @@ export interface SyncBatchRecordResult {
  *       where organisation_id = :organisationId!::uuid
  *         and id = known.internal_id
  *     )
+ *     -- One that was merged is not deleted: the record is the other's, or its own again once the merge is undone.
+ *     and (
+ *       select true
+ *       from contact_external_id_changes as merge
+ *       where merge.organisation_id = :organisationId!::uuid
+ *         and merge.from_contact_id = known.internal_id
+ *         and merge.kind = 'contacts_merged'
+ *         and merge.provider is null
+ *         and merge.undone_by is null
+ *       limit 1
+ *     ) is null
  *   order by
  *     known.entity_type,
  *     known.external_id,
@@ -1364,7 +1375,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_3dc1507b',
+  statementName: 'syncBatchRecord_20d15442',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -2071,6 +2082,16 @@ orphaned as (
       where organisation_id = $1::uuid
         and id = known.internal_id
     )
+    and (
+      select true
+      from contact_external_id_changes as merge
+      where merge.organisation_id = $1::uuid
+        and merge.from_contact_id = known.internal_id
+        and merge.kind = 'contacts_merged'
+        and merge.provider is null
+        and merge.undone_by is null
+      limit 1
+    ) is null
   order by
     known.entity_type,
     known.external_id,

@@ -9,14 +9,19 @@
  * it into another and then deletes it.
  *
  * Right: the record is noted as one whose contact was deleted. The sync skips it until a person links it. If the contact
- * was merged, the record is that of the contact that remains, whether or not the answer arrives.
+ * was merged, the record is that of the contact that remains, whether or not the answer arrives; and once the merge is
+ * undone, its own again.
  */
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { CrmError } from '../../examples/crm.js';
 import {
   contactExternalIdLink,
+  contactExternalIdRepoint,
   contactIdentityChangeList,
   contactMerge,
+  contactMergeUndo,
+  outboundChangeRecord,
+  syncFailureReplayByIds,
   syncLogListByConnection,
 } from '../../src/index.js';
 import { useAgency } from '../support/agency.js';
@@ -26,8 +31,15 @@ const database = useDatabase();
 const { pool } = database;
 const world = useAgency(database);
 
-/** Adds a contact here, whom the next sync creates at the CRM; calls `meanwhile` before the CRM answers. */
-async function createDuring(name: string, meanwhile: (contactId: string) => Promise<void>): Promise<string> {
+/**
+ * Adds a contact here, whom the next sync creates at the CRM; calls `meanwhile` before the CRM answers. Unless it `isRead`,
+ * the CRM's list is out of order meanwhile.
+ */
+async function createDuring(
+  name: string,
+  meanwhile: (contactId: string) => Promise<void>,
+  { isRead = true } = {},
+): Promise<string> {
   const { agency } = world;
   const { organisationId } = agency;
   const row = { organisation_id: organisationId, name };
@@ -39,6 +51,10 @@ async function createDuring(name: string, meanwhile: (contactId: string) => Prom
       const written = await client.write(contact, record);
       if (contact.contactId === id) await meanwhile(id);
       return written;
+    },
+    readPage(...where) {
+      if (isRead) return client.readPage(...where);
+      throw new CrmError('provider', 'The list is out of order.', { retryable: true });
     },
   });
   await agency.tick();
@@ -131,6 +147,67 @@ test.each([true, false])(
     expect(crm.records()).toHaveLength(1);
   },
 );
+
+describe('a contact that is merged by mistake while its record is created', () => {
+  /** Merges a new contact into another while its record is created, and undoes that after the sync. */
+  async function mergeAndPart({ isRead }: { isRead: boolean }) {
+    const { agency } = world;
+    const { organisationId } = agency;
+    const { crm, connectionId } = await agency.startAndConnect('reapit');
+    const quince = { id: crypto.randomUUID(), organisation_id: organisationId, name: 'Barnaby Quince' };
+    await insert(pool, 'contacts', quince);
+    let operationId = '';
+    const contactId = await createDuring(
+      'Ottoline Sprat',
+      async (fromContactId) => {
+        const merge = { organisationId, fromContactId, intoContactId: quince.id };
+        ({ operationId } = await contactMerge(pool, merge));
+        await deleteContact(fromContactId);
+      },
+      { isRead },
+    );
+    const { externalId } = crm.records()[0] ?? expect.unreachable('not created');
+    await insert(pool, 'contacts', {
+      id: contactId,
+      organisation_id: organisationId,
+      name: 'Ottoline Spratt',
+    });
+    expect(await contactMergeUndo(pool, { organisationId, operationId })).toMatchObject({
+      outcome: 'undone',
+    });
+    await outboundChangeRecord(pool, { organisationId, contactIds: [contactId] });
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    return { agency, organisationId, connectionId, crm, contactId, otherContactId: quince.id, externalId };
+  }
+
+  test('has that record once the merge is undone', async () => {
+    const { agency, crm, contactId, externalId } = await mergeAndPart({ isRead: false });
+    expect(await agency.recordsOf(contactId)).toEqual([`reapit contact ${externalId} active`]);
+    expect(crm.records().map(({ name }) => name)).toEqual(['Ottoline Spratt']);
+    expect(await agency.failures()).toEqual([]);
+  });
+
+  test('needs a person if the record was read before the merge is undone: it is the other contact’s', async () => {
+    const { agency, organisationId, connectionId, crm, contactId, otherContactId, externalId } =
+      await mergeAndPart({
+        isRead: true,
+      });
+    expect(await agency.recordsOf(otherContactId)).toEqual([`reapit contact ${externalId} active`]);
+    const failures = await agency.failures();
+    expect(failures).toMatchObject([
+      { error: { kind: 'conflict', message: expect.stringContaining('linked to another contact') } },
+    ]);
+
+    const record = { provider: 'reapit', entityType: 'contact', externalId } as const;
+    const between = { fromContactId: otherContactId, toContactId: contactId };
+    await contactExternalIdRepoint(pool, { organisationId, ...record, ...between });
+    const ids = failures.map(({ id }) => id);
+    await syncFailureReplayByIds(pool, { organisationId, connectionId, ids });
+    for (let count = 0; count < 3; count += 1) await agency.tick();
+    expect(await agency.recordsOf(contactId)).toEqual([`reapit contact ${externalId} active`]);
+    expect(crm.records().map(({ name }) => name)).toContain('Ottoline Spratt');
+  });
+});
 
 test('a record that was created for a deleted contact is taken once a person links it', async () => {
   const { agency } = world;
