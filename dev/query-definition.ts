@@ -38,8 +38,7 @@ export const plannedOnEachCall: ReadonlySet<string> = new Set([
 export function queryDefinition(name: string, { statement, params }: ParsedQuery): QueryDefinition {
   const expanded = params.find(({ transform }) => transform !== undefined && transform.type !== 'scalar');
   if (expanded !== undefined) throw new Error(`${name}: ${expanded.name} is expanded; pass an array instead`);
-  const body = withoutTypeHints(withoutComments(withNumbers({ statement, params })));
-  const text = `/* ${name} */ ${body}`;
+  const text = withName(name, withoutTypeHints(withoutComments(withNumbers({ statement, params }))));
   return {
     name,
     statementName: statementName(name, text),
@@ -65,6 +64,15 @@ export function definitionSource({
   params: [${shown.join('')}${shown.length > 0 ? '\n  ' : ''}],
   text: \`${text.replace(/[\\`]|\$\{/g, '\\$&')}\`,
 }`;
+}
+
+/**
+ * Writes the query's name after the first word: pg_stat_statements of PostgreSQL 18 drops a comment before it, of every
+ * version one at the end, and tracing libraries take the first word for the operation.
+ */
+function withName(name: string, text: string): string {
+  if (!/^[a-z]+\s/.test(text)) throw new Error(`${name} does not begin with a keyword: ${text.slice(0, 20)}`);
+  return text.replace(/^[a-z]+/, (keyword) => `${keyword} /* ${name} */`);
 }
 
 /** Contains a hash of the text, because one name must never mean two texts on one connection. */

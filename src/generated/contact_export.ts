@@ -54,13 +54,13 @@ export interface ContactExportContactsResult {
  */
 export const contactExportContacts = new PreparedQuery<ContactExportContactsParams,ContactExportContactsResult>({
   name: 'contactExportContacts',
-  statementName: 'contactExportContacts_3911e9f8',
+  statementName: 'contactExportContacts_4abb7c27',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactId', required: true },
   ],
-  text: `/* contactExportContacts */ select
+  text: `select /* contactExportContacts */
   person.contact_id as "contactId",
   merge.to_contact_id as "mergedIntoId",
   merge.changed_at as "mergedAt"
@@ -123,13 +123,13 @@ export interface ContactExportSpansResult {
  */
 export const contactExportSpans = new PreparedQuery<ContactExportSpansParams,ContactExportSpansResult>({
   name: 'contactExportSpans',
-  statementName: 'contactExportSpans_91a244d0',
+  statementName: 'contactExportSpans_55a86e0c',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactIds', required: true },
   ],
-  text: `/* contactExportSpans */ select
+  text: `select /* contactExportSpans */
   span.connection_id as "connectionId",
   span.entity_type as "entityType",
   span.external_id as "externalId",
@@ -339,13 +339,13 @@ export interface ContactExportRecordsResult {
  */
 export const contactExportRecords = new PreparedQuery<ContactExportRecordsParams,ContactExportRecordsResult>({
   name: 'contactExportRecords',
-  statementName: 'contactExportRecords_4d6ab86e',
+  statementName: 'contactExportRecords_d4122ec7',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
   ],
-  text: `/* contactExportRecords */ with record as (
+  text: `with /* contactExportRecords */ record as (
   select
     provider,
     null::text as account,
@@ -641,7 +641,7 @@ export interface ContactExportIdentityChangesResult {
  */
 export const contactExportIdentityChanges = new PreparedQuery<ContactExportIdentityChangesParams,ContactExportIdentityChangesResult>({
   name: 'contactExportIdentityChanges',
-  statementName: 'contactExportIdentityChanges_d5f51395',
+  statementName: 'contactExportIdentityChanges_a8a781fe',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -649,7 +649,7 @@ export const contactExportIdentityChanges = new PreparedQuery<ContactExportIdent
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* contactExportIdentityChanges */ with found as (
+  text: `with /* contactExportIdentityChanges */ found as (
   select page.id
   from unnest($1::uuid[]) as person (contact_id)
   cross join lateral (
@@ -809,13 +809,13 @@ export interface ContactExportOutboundChangesResult {
  */
 export const contactExportOutboundChanges = new PreparedQuery<ContactExportOutboundChangesParams,ContactExportOutboundChangesResult>({
   name: 'contactExportOutboundChanges',
-  statementName: 'contactExportOutboundChanges_ccdf4e01',
+  statementName: 'contactExportOutboundChanges_e801ab71',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
   ],
-  text: `/* contactExportOutboundChanges */ select
+  text: `select /* contactExportOutboundChanges */
   change.contact_id as "contactId",
   change.connection_id as "connectionId",
   connection.provider,
@@ -1016,7 +1016,7 @@ export interface ContactExportFailuresResult {
  */
 export const contactExportFailures = new PreparedQuery<ContactExportFailuresParams,ContactExportFailuresResult>({
   name: 'contactExportFailures',
-  statementName: 'contactExportFailures_189fcd77',
+  statementName: 'contactExportFailures_2ce421e1',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -1025,7 +1025,7 @@ export const contactExportFailures = new PreparedQuery<ContactExportFailuresPara
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
   ],
-  text: `/* contactExportFailures */ with found as (
+  text: `with /* contactExportFailures */ found as (
   select
     pushed.id,
     pushed.connection_id,
@@ -1232,13 +1232,13 @@ export interface ContactExportConflictsResult {
  */
 export const contactExportConflicts = new PreparedQuery<ContactExportConflictsParams,ContactExportConflictsResult>({
   name: 'contactExportConflicts',
-  statementName: 'contactExportConflicts_bd2acaf4',
+  statementName: 'contactExportConflicts_b6e9cbe2',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
   ],
-  text: `/* contactExportConflicts */ select
+  text: `select /* contactExportConflicts */
   conflict.id,
   conflict.connection_id as "connectionId",
   connection.provider,
@@ -1351,7 +1351,7 @@ export interface ContactExportRecordRequestsResult {
  */
 export const contactExportRecordRequests = new PreparedQuery<ContactExportRecordRequestsParams,ContactExportRecordRequestsResult>({
   name: 'contactExportRecordRequests',
-  statementName: 'contactExportRecordRequests_1a1d2f95',
+  statementName: 'contactExportRecordRequests_83d42f96',
   isPreparable: true,
   params: [
     { name: 'connectionIds', required: true },
@@ -1359,7 +1359,7 @@ export const contactExportRecordRequests = new PreparedQuery<ContactExportRecord
     { name: 'externalIds', required: true },
     { name: 'organisationId', required: true },
   ],
-  text: `/* contactExportRecordRequests */ select
+  text: `select /* contactExportRecordRequests */
   request.connection_id as "connectionId",
   connection.provider,
   request.entity_type as "entityType",
@@ -1570,7 +1570,7 @@ export interface ContactExportEventsResult {
  */
 export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,ContactExportEventsResult>({
   name: 'contactExportEvents',
-  statementName: 'contactExportEvents_02cb4851',
+  statementName: 'contactExportEvents_02d9a201',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -1584,7 +1584,7 @@ export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,C
     { name: 'fromTimes', required: true },
     { name: 'beforeTimes', required: true },
   ],
-  text: `/* contactExportEvents */ with found as (
+  text: `with /* contactExportEvents */ found as (
   select
     logged.connection_id,
     logged.occurred_at,

@@ -51,7 +51,7 @@ export interface ContactMergeResult {
  */
 export const contactMerge = new PreparedQuery<ContactMergeParams,ContactMergeResult>({
   name: 'contactMerge',
-  statementName: 'contactMerge_2ed96313',
+  statementName: 'contactMerge_7ab89e8b',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -61,7 +61,7 @@ export const contactMerge = new PreparedQuery<ContactMergeParams,ContactMergeRes
     { name: 'changedBy', required: false },
     { name: 'reason', required: false },
   ],
-  text: `/* contactMerge */ select
+  text: `select /* contactMerge */
   merged.provider as "provider",
   merged.entity_type as "entityType",
   merged.external_id as "externalId",
@@ -128,7 +128,7 @@ export interface ContactMergeUndoResult {
  */
 export const contactMergeUndo = new PreparedQuery<ContactMergeUndoParams,ContactMergeUndoResult>({
   name: 'contactMergeUndo',
-  statementName: 'contactMergeUndo_3385cccc',
+  statementName: 'contactMergeUndo_222c018f',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -137,7 +137,7 @@ export const contactMergeUndo = new PreparedQuery<ContactMergeUndoParams,Contact
     { name: 'changedBy', required: false },
     { name: 'reason', required: false },
   ],
-  text: `/* contactMergeUndo */ select
+  text: `select /* contactMergeUndo */
   undone.provider as "provider",
   undone.entity_type as "entityType",
   undone.external_id as "externalId",
@@ -207,7 +207,7 @@ export interface ExternalRecordMergeManyResult {
  */
 export const externalRecordMergeMany = new PreparedQuery<ExternalRecordMergeManyParams,ExternalRecordMergeManyResult>({
   name: 'externalRecordMergeMany',
-  statementName: 'externalRecordMergeMany_5b36c261',
+  statementName: 'externalRecordMergeMany_c5d349fe',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -220,7 +220,7 @@ export const externalRecordMergeMany = new PreparedQuery<ExternalRecordMergeMany
     { name: 'changedBy', required: false },
     { name: 'reason', required: false },
   ],
-  text: `/* externalRecordMergeMany */ select
+  text: `select /* externalRecordMergeMany */
   merged.pair_number as "position",
   merged.outcome as "outcome",
   merged.contact_id as "contactId",
@@ -360,7 +360,7 @@ export interface ContactIdentityChangeListResult {
  */
 export const contactIdentityChangeList = new PreparedQuery<ContactIdentityChangeListParams,ContactIdentityChangeListResult>({
   name: 'contactIdentityChangeList',
-  statementName: 'contactIdentityChangeList_3b6c3910',
+  statementName: 'contactIdentityChangeList_4c9abc38',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -368,7 +368,7 @@ export const contactIdentityChangeList = new PreparedQuery<ContactIdentityChange
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* contactIdentityChangeList */ with found as (
+  text: `with /* contactIdentityChangeList */ found as (
   (
     select id
     from contact_external_id_changes
@@ -519,7 +519,7 @@ export interface ContactReferenceCheckManyResult {
  */
 export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
   name: 'contactReferenceCheckMany',
-  statementName: 'contactReferenceCheckMany_f8c440e0',
+  statementName: 'contactReferenceCheckMany_7acb4cbf',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -528,7 +528,7 @@ export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheck
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
-  text: `/* contactReferenceCheckMany */ select
+  text: `select /* contactReferenceCheckMany */
   sent.position::integer as "position",
   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId",
   unlinked.is_found is not null as "isUnlinked",

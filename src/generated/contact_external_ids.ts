@@ -362,7 +362,7 @@ export interface ContactExternalIdLinkResult {
  */
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
-  statementName: 'contactExternalIdLink_1978bed2',
+  statementName: 'contactExternalIdLink_7b26b3d0',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -371,7 +371,7 @@ export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkPara
     { name: 'externalIds', required: true },
     { name: 'contactIds', required: true },
   ],
-  text: `/* contactExternalIdLink */ with identity_lock as materialized (
+  text: `with /* contactExternalIdLink */ identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
 ),
 erased as materialized (
@@ -773,7 +773,7 @@ export interface ContactExternalIdLinkAliasResult {
  */
 export const contactExternalIdLinkAlias = new PreparedQuery<ContactExternalIdLinkAliasParams,ContactExternalIdLinkAliasResult>({
   name: 'contactExternalIdLinkAlias',
-  statementName: 'contactExternalIdLinkAlias_485e8293',
+  statementName: 'contactExternalIdLinkAlias_5b6350cf',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -782,7 +782,7 @@ export const contactExternalIdLinkAlias = new PreparedQuery<ContactExternalIdLin
     { name: 'externalIds', required: true },
     { name: 'contactIds', required: true },
   ],
-  text: `/* contactExternalIdLinkAlias */ with identity_lock as materialized (
+  text: `with /* contactExternalIdLinkAlias */ identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
 ),
 wanted as (
@@ -905,13 +905,13 @@ export interface ContactExternalIdListByContactsResult {
  */
 export const contactExternalIdListByContacts = new PreparedQuery<ContactExternalIdListByContactsParams,ContactExternalIdListByContactsResult>({
   name: 'contactExternalIdListByContacts',
-  statementName: 'contactExternalIdListByContacts_b07beef1',
+  statementName: 'contactExternalIdListByContacts_a7f96e34',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
   ],
-  text: `/* contactExternalIdListByContacts */ select
+  text: `select /* contactExternalIdListByContacts */
   mapping.contact_id as "contactId",
   mapping.provider,
   mapping.entity_type as "entityType",
@@ -961,13 +961,13 @@ export interface ContactExternalIdLockResult {
  */
 export const contactExternalIdLock = new PreparedQuery<ContactExternalIdLockParams,ContactExternalIdLockResult>({
   name: 'contactExternalIdLock',
-  statementName: 'contactExternalIdLock_c209c19f',
+  statementName: 'contactExternalIdLock_20277ca4',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'providers', required: true },
   ],
-  text: `/* contactExternalIdLock */ select crm_lock_external_ids($1::uuid, $2::text[]) is not null as "isLocked"
+  text: `select /* contactExternalIdLock */ crm_lock_external_ids($1::uuid, $2::text[]) is not null as "isLocked"
 where crm_check_organisation($1::uuid)`,
 });
 
@@ -1420,7 +1420,7 @@ export interface ContactExternalIdRepointResult {
  */
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
-  statementName: 'contactExternalIdRepoint_1d6f171b',
+  statementName: 'contactExternalIdRepoint_e4dc641a',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -1432,7 +1432,7 @@ export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepoi
     { name: 'changedBy', required: false },
     { name: 'reason', required: false },
   ],
-  text: `/* contactExternalIdRepoint */ with identity_lock as materialized (
+  text: `with /* contactExternalIdRepoint */ identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
 ),
 contact_lock as materialized (
@@ -1887,7 +1887,7 @@ export interface ContactExternalIdResolveResult {
  */
 export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResolveParams,ContactExternalIdResolveResult>({
   name: 'contactExternalIdResolve',
-  statementName: 'contactExternalIdResolve_78e7967b',
+  statementName: 'contactExternalIdResolve_4649f0fd',
   isPreparable: true,
   params: [
     { name: 'externalIds', required: true },
@@ -1895,7 +1895,7 @@ export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResol
     { name: 'provider', required: true },
     { name: 'entityType', required: true },
   ],
-  text: `/* contactExternalIdResolve */ select
+  text: `select /* contactExternalIdResolve */
   wanted.external_id as "externalId",
   row.contact_id as "contactId",
   row.matched_by as "matchedBy",
@@ -2224,7 +2224,7 @@ export interface ContactExternalIdUnlinkResult {
  */
 export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlinkParams,ContactExternalIdUnlinkResult>({
   name: 'contactExternalIdUnlink',
-  statementName: 'contactExternalIdUnlink_7ece13cc',
+  statementName: 'contactExternalIdUnlink_ca4794b7',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -2235,7 +2235,7 @@ export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlink
     { name: 'changedBy', required: false },
     { name: 'reason', required: false },
   ],
-  text: `/* contactExternalIdUnlink */ with identity_lock as materialized (
+  text: `with /* contactExternalIdUnlink */ identity_lock as materialized (
   select crm_lock_external_ids($1::uuid, $2::text[])
 ),
 contact_lock as materialized (
@@ -2573,13 +2573,13 @@ export interface ExternalRecordListByContactsResult {
  */
 export const externalRecordListByContacts = new PreparedQuery<ExternalRecordListByContactsParams,ExternalRecordListByContactsResult>({
   name: 'externalRecordListByContacts',
-  statementName: 'externalRecordListByContacts_d7ea4edb',
+  statementName: 'externalRecordListByContacts_dd61f749',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
   ],
-  text: `/* externalRecordListByContacts */ select
+  text: `select /* externalRecordListByContacts */
   record.contact_id as "contactId",
   record.provider as "provider",
   record.entity_type as "entityType",

@@ -67,12 +67,12 @@ export interface CredentialsClaimRevocationResult {
  */
 export const credentialsClaimRevocation = new PreparedQuery<CredentialsClaimRevocationParams,CredentialsClaimRevocationResult>({
   name: 'credentialsClaimRevocation',
-  statementName: 'credentialsClaimRevocation_80349109',
+  statementName: 'credentialsClaimRevocation_6b188097',
   isPreparable: true,
   params: [
     { name: 'providers', required: false },
   ],
-  text: `/* credentialsClaimRevocation */ with clock as materialized (
+  text: `with /* credentialsClaimRevocation */ clock as materialized (
   select crm_now() as at
 ),
 waiting as (
@@ -133,10 +133,10 @@ export interface CredentialsCountByKeyResult {
  */
 export const credentialsCountByKey = new PreparedQuery<CredentialsCountByKeyParams,CredentialsCountByKeyResult>({
   name: 'credentialsCountByKey',
-  statementName: 'credentialsCountByKey_0db05a7f',
+  statementName: 'credentialsCountByKey_b0383509',
   isPreparable: true,
   params: [],
-  text: `/* credentialsCountByKey */ select
+  text: `select /* credentialsCountByKey */
   credentials_key_id as "keyId",
   count(*)::integer as "connections"
 from crm_connections
@@ -193,7 +193,7 @@ export interface CredentialsListByKeyResult {
  */
 export const credentialsListByKey = new PreparedQuery<CredentialsListByKeyParams,CredentialsListByKeyResult>({
   name: 'credentialsListByKey',
-  statementName: 'credentialsListByKey_49a235e4',
+  statementName: 'credentialsListByKey_916cc144',
   isPreparable: true,
   params: [
     { name: 'keyId', required: true },
@@ -201,7 +201,7 @@ export const credentialsListByKey = new PreparedQuery<CredentialsListByKeyParams
     { name: 'afterConnectionId', required: true },
     { name: 'limit', required: true },
   ],
-  text: `/* credentialsListByKey */ select
+  text: `select /* credentialsListByKey */
   organisation_id as "organisationId",
   id as "connectionId",
   provider,
@@ -326,7 +326,7 @@ export interface CredentialsReplaceResult {
  */
 export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>({
   name: 'credentialsReplace',
-  statementName: 'credentialsReplace_752b9743',
+  statementName: 'credentialsReplace_41743a5a',
   isPreparable: true,
   params: [
     { name: 'isRepair', required: false },
@@ -338,7 +338,7 @@ export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,Cre
     { name: 'provider', required: true },
     { name: 'credentialsVersion', required: true },
   ],
-  text: `/* credentialsReplace */ with connection as (
+  text: `with /* credentialsReplace */ connection as (
   select
     organisation_id,
     id,
@@ -478,7 +478,7 @@ export interface CredentialsRewrapResult {
  */
 export const credentialsRewrap = new PreparedQuery<CredentialsRewrapParams,CredentialsRewrapResult>({
   name: 'credentialsRewrap',
-  statementName: 'credentialsRewrap_ed895eb8',
+  statementName: 'credentialsRewrap_5430bb1a',
   isPreparable: true,
   params: [
     { name: 'organisationIds', required: true },
@@ -487,7 +487,7 @@ export const credentialsRewrap = new PreparedQuery<CredentialsRewrapParams,Crede
     { name: 'credentials', required: true },
     { name: 'keyId', required: true },
   ],
-  text: `/* credentialsRewrap */ with given as (
+  text: `with /* credentialsRewrap */ given as (
   select
     organisation_id,
     connection_id,
@@ -558,13 +558,13 @@ export interface CredentialsRevokedResult {
  */
 export const credentialsRevoked = new PreparedQuery<CredentialsRevokedParams,CredentialsRevokedResult>({
   name: 'credentialsRevoked',
-  statementName: 'credentialsRevoked_3930db42',
+  statementName: 'credentialsRevoked_9332b90b',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* credentialsRevoked */ update crm_connections
+  text: `update /* credentialsRevoked */ crm_connections
 set
   credentials = null,
   revocation = 'revoked'

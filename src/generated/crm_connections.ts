@@ -62,14 +62,14 @@ export interface ConnectionAdvanceLastSyncedAtResult {
  */
 export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>({
   name: 'connectionAdvanceLastSyncedAt',
-  statementName: 'connectionAdvanceLastSyncedAt_8a4700b9',
+  statementName: 'connectionAdvanceLastSyncedAt_28b8cd49',
   isPreparable: true,
   params: [
     { name: 'lastSyncedAt', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionAdvanceLastSyncedAt */ with connection as (
+  text: `with /* connectionAdvanceLastSyncedAt */ connection as (
   select
     organisation_id,
     id,
@@ -147,13 +147,13 @@ export interface ConnectionCancelRunResult {
  */
 export const connectionCancelRun = new PreparedQuery<ConnectionCancelRunParams,ConnectionCancelRunResult>({
   name: 'connectionCancelRun',
-  statementName: 'connectionCancelRun_eaccfee4',
+  statementName: 'connectionCancelRun_76d03e43',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionCancelRun */ with connection as (
+  text: `with /* connectionCancelRun */ connection as (
   select
     organisation_id,
     id
@@ -279,7 +279,7 @@ export interface ConnectionConnectResult {
  */
 export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>({
   name: 'connectionConnect',
-  statementName: 'connectionConnect_20a4bada',
+  statementName: 'connectionConnect_f34c1ca0',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -290,7 +290,7 @@ export const connectionConnect = new PreparedQuery<ConnectionConnectParams,Conne
     { name: 'credentialsExpiresAt', required: false },
     { name: 'idsOfUnknownAccount', required: false },
   ],
-  text: `/* connectionConnect */ with connection as (
+  text: `with /* connectionConnect */ connection as (
   insert into crm_connections (
     organisation_id,
     id,
@@ -461,7 +461,7 @@ export interface ConnectionDisconnectResult {
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_f3c105ae',
+  statementName: 'connectionDisconnect_1aeaa1e4',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
@@ -469,7 +469,7 @@ export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams
     { name: 'connectionId', required: true },
     { name: 'revokeWithinSeconds', required: false },
   ],
-  text: `/* connectionDisconnect */ with wiped as (
+  text: `with /* connectionDisconnect */ wiped as (
   update crm_connections
   set
     status = 'disconnected',
@@ -602,13 +602,13 @@ export interface ConnectionDropWorkResult {
  */
 export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>({
   name: 'connectionDropWork',
-  statementName: 'connectionDropWork_b05f8e0e',
+  statementName: 'connectionDropWork_ebe3e4ae',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionDropWork */ with ended as (
+  text: `with /* connectionDropWork */ ended as (
   select
     organisation_id,
     id
@@ -719,13 +719,13 @@ export interface ConnectionGetResult {
  */
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
-  statementName: 'connectionGet_4152a133',
+  statementName: 'connectionGet_65903a0d',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionGet */ select
+  text: `select /* connectionGet */
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
   connection.provider,
@@ -799,13 +799,13 @@ export interface ConnectionGetCredentialsResult {
  */
 export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentialsParams,ConnectionGetCredentialsResult>({
   name: 'connectionGetCredentials',
-  statementName: 'connectionGetCredentials_5a770c7f',
+  statementName: 'connectionGetCredentials_ad40cc78',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionGetCredentials */ select
+  text: `select /* connectionGetCredentials */
   provider,
   account,
   credentials as "credentials",
@@ -902,13 +902,13 @@ export interface ConnectionGetLiveResult {
  */
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
-  statementName: 'connectionGetLive_2f73b8ca',
+  statementName: 'connectionGetLive_a0a8c2ad',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
-  text: `/* connectionGetLive */ select
+  text: `select /* connectionGetLive */
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
   connection.provider,
@@ -1258,14 +1258,14 @@ export interface ConnectionListWithHealthResult {
  */
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
-  statementName: 'connectionListWithHealth_5c3f94af',
+  statementName: 'connectionListWithHealth_4f8ac933',
   isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
     { name: 'organisationId', required: true },
     { name: 'isLive', required: false },
   ],
-  text: `/* connectionListWithHealth */ select
+  text: `select /* connectionListWithHealth */
   connection.organisation_id as "organisationId",
   connection.id as "connectionId",
   connection.provider,
@@ -1544,7 +1544,7 @@ export interface ConnectionListLiveByAccountResult {
  */
 export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveByAccountParams,ConnectionListLiveByAccountResult>({
   name: 'connectionListLiveByAccount',
-  statementName: 'connectionListLiveByAccount_e5f0ba36',
+  statementName: 'connectionListLiveByAccount_728d2707',
   isPreparable: true,
   params: [
     { name: 'provider', required: true },
@@ -1553,7 +1553,7 @@ export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveB
     { name: 'afterConnectionId', required: true },
     { name: 'limit', required: true },
   ],
-  text: `/* connectionListLiveByAccount */ select
+  text: `select /* connectionListLiveByAccount */
   organisation_id as "organisationId",
   id as "connectionId",
   provider,
@@ -1638,10 +1638,10 @@ export interface ConnectionListTotalsResult {
  */
 export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>({
   name: 'connectionListTotals',
-  statementName: 'connectionListTotals_a72a61ef',
+  statementName: 'connectionListTotals_6510b41f',
   isPreparable: true,
   params: [],
-  text: `/* connectionListTotals */ select
+  text: `select /* connectionListTotals */
   provider,
   status,
   count(*)::integer as "connections",
@@ -1741,7 +1741,7 @@ export interface ConnectionPauseResult {
  */
 export const connectionPause = new PreparedQuery<ConnectionPauseParams,ConnectionPauseResult>({
   name: 'connectionPause',
-  statementName: 'connectionPause_852cc722',
+  statementName: 'connectionPause_c30c954a',
   isPreparable: true,
   params: [
     { name: 'until', required: false },
@@ -1749,7 +1749,7 @@ export const connectionPause = new PreparedQuery<ConnectionPauseParams,Connectio
     { name: 'connectionId', required: true },
     { name: 'reason', required: false },
   ],
-  text: `/* connectionPause */ with clock as materialized (
+  text: `with /* connectionPause */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -1853,14 +1853,14 @@ export interface ConnectionRequestSyncResult {
  */
 export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>({
   name: 'connectionRequestSync',
-  statementName: 'connectionRequestSync_58707810',
+  statementName: 'connectionRequestSync_74d22d3b',
   isPreparable: true,
   params: [
     { name: 'isUrgent', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionIds', required: true },
   ],
-  text: `/* connectionRequestSync */ with clock as materialized (
+  text: `with /* connectionRequestSync */ clock as materialized (
   select crm_now() as at
 ),
 wanted as (
@@ -1945,13 +1945,13 @@ export interface ConnectionResetLastSyncedAtResult {
  */
 export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLastSyncedAtParams,ConnectionResetLastSyncedAtResult>({
   name: 'connectionResetLastSyncedAt',
-  statementName: 'connectionResetLastSyncedAt_e7667017',
+  statementName: 'connectionResetLastSyncedAt_7467eff8',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionResetLastSyncedAt */ with forgotten as (
+  text: `with /* connectionResetLastSyncedAt */ forgotten as (
   update crm_connections
   set last_synced_at = null
   where organisation_id = $1::uuid
@@ -2030,13 +2030,13 @@ export interface ConnectionResumeResult {
  */
 export const connectionResume = new PreparedQuery<ConnectionResumeParams,ConnectionResumeResult>({
   name: 'connectionResume',
-  statementName: 'connectionResume_ac059141',
+  statementName: 'connectionResume_d7def268',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionResume */ with connection as (
+  text: `with /* connectionResume */ connection as (
   select
     organisation_id,
     id,
@@ -2146,14 +2146,14 @@ export interface ConnectionSetAccountResult {
  */
 export const connectionSetAccount = new PreparedQuery<ConnectionSetAccountParams,ConnectionSetAccountResult>({
   name: 'connectionSetAccount',
-  statementName: 'connectionSetAccount_1adb06f3',
+  statementName: 'connectionSetAccount_ff8ea06e',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'account', required: true },
   ],
-  text: `/* connectionSetAccount */ with connection as (
+  text: `with /* connectionSetAccount */ connection as (
   select
     organisation_id,
     id,
@@ -2233,14 +2233,14 @@ export interface ConnectionSetConflictWinnerResult {
  */
 export const connectionSetConflictWinner = new PreparedQuery<ConnectionSetConflictWinnerParams,ConnectionSetConflictWinnerResult>({
   name: 'connectionSetConflictWinner',
-  statementName: 'connectionSetConflictWinner_47aa2dd1',
+  statementName: 'connectionSetConflictWinner_ed866488',
   isPreparable: true,
   params: [
     { name: 'conflictWinner', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionSetConflictWinner */ update crm_connections
+  text: `update /* connectionSetConflictWinner */ crm_connections
 set conflict_winner = $1::text
 where organisation_id = $2::uuid
   and id = $3::uuid
@@ -2334,7 +2334,7 @@ export interface ConnectionSetStatusResult {
  */
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>({
   name: 'connectionSetStatus',
-  statementName: 'connectionSetStatus_05a114ab',
+  statementName: 'connectionSetStatus_bd595968',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -2343,7 +2343,7 @@ export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,C
     { name: 'status', required: true },
     { name: 'reason', required: false },
   ],
-  text: `/* connectionSetStatus */ with connection as (
+  text: `with /* connectionSetStatus */ connection as (
   select
     organisation_id,
     id,
@@ -2436,14 +2436,14 @@ export interface ConnectionSetSyncIntervalResult {
  */
 export const connectionSetSyncInterval = new PreparedQuery<ConnectionSetSyncIntervalParams,ConnectionSetSyncIntervalResult>({
   name: 'connectionSetSyncInterval',
-  statementName: 'connectionSetSyncInterval_1a90e51f',
+  statementName: 'connectionSetSyncInterval_36090476',
   isPreparable: true,
   params: [
     { name: 'syncIntervalSeconds', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* connectionSetSyncInterval */ update crm_connections
+  text: `update /* connectionSetSyncInterval */ crm_connections
 set
   sync_interval_seconds = $1::integer,
   next_sync_at = least(
@@ -2503,10 +2503,10 @@ export interface ConnectionTotalWorkResult {
  */
 export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>({
   name: 'connectionTotalWork',
-  statementName: 'connectionTotalWork_5c334a23',
+  statementName: 'connectionTotalWork_66ad1e66',
   isPreparable: true,
   params: [],
-  text: `/* connectionTotalWork */ select
+  text: `select /* connectionTotalWork */
   (
     select count(*)::integer
     from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted

@@ -250,12 +250,12 @@ export interface OutboundChangeAnnounceResult {
  */
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
-  statementName: 'outboundChangeAnnounce_486a3e57',
+  statementName: 'outboundChangeAnnounce_24a23cd4',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
   ],
-  text: `/* outboundChangeAnnounce */ with recursive clock as materialized (
+  text: `with /* outboundChangeAnnounce */ recursive clock as materialized (
   select crm_now() as at
 ),
 named as (
@@ -571,7 +571,7 @@ export interface OutboundChangeClaimResult {
  */
 export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>({
   name: 'outboundChangeClaim',
-  statementName: 'outboundChangeClaim_eecb4fe2',
+  statementName: 'outboundChangeClaim_23c24813',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -579,7 +579,7 @@ export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,O
     { name: 'runId', required: true },
     { name: 'limit', required: true },
   ],
-  text: `/* outboundChangeClaim */ with clock as materialized (
+  text: `with /* outboundChangeClaim */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -743,14 +743,14 @@ export interface OutboundChangeListWaitingResult {
  */
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
-  statementName: 'outboundChangeListWaiting_a9394244',
+  statementName: 'outboundChangeListWaiting_4d73ab75',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'contactIds', required: true },
   ],
-  text: `/* outboundChangeListWaiting */ with dismissed as materialized (
+  text: `with /* outboundChangeListWaiting */ dismissed as materialized (
   select
     direction,
     record_id
@@ -883,7 +883,7 @@ export interface OutboundChangeRecordResult {
  */
 export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
   name: 'outboundChangeRecord',
-  statementName: 'outboundChangeRecord_65ba7d90',
+  statementName: 'outboundChangeRecord_dfb4cae5',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -891,7 +891,7 @@ export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams
     { name: 'fromConnectionId', required: false },
     { name: 'toConnectionId', required: false },
   ],
-  text: `/* outboundChangeRecord */ insert into crm_outbound_changes as change (
+  text: `insert /* outboundChangeRecord */ into crm_outbound_changes as change (
   organisation_id,
   contact_id,
   connection_id,
@@ -969,7 +969,7 @@ export interface OutboundFillContinueResult {
  */
 export const outboundFillContinue = new PreparedQuery<OutboundFillContinueParams,OutboundFillContinueResult>({
   name: 'outboundFillContinue',
-  statementName: 'outboundFillContinue_0312b426',
+  statementName: 'outboundFillContinue_82014f03',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -977,7 +977,7 @@ export const outboundFillContinue = new PreparedQuery<OutboundFillContinueParams
     { name: 'limit', required: true },
     { name: 'maxWaiting', required: true },
   ],
-  text: `/* outboundFillContinue */ select
+  text: `select /* outboundFillContinue */
   outcome as "outcome",
   queued as "queued",
   queued_in_all as "queuedInAll"
@@ -1057,14 +1057,14 @@ export interface OutboundFillStartResult {
  */
 export const outboundFillStart = new PreparedQuery<OutboundFillStartParams,OutboundFillStartResult>({
   name: 'outboundFillStart',
-  statementName: 'outboundFillStart_8425c0ad',
+  statementName: 'outboundFillStart_83a894c3',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'isRepeat', required: true },
   ],
-  text: `/* outboundFillStart */ with connection as (
+  text: `with /* outboundFillStart */ connection as (
   select
     organisation_id,
     id,

@@ -34,7 +34,7 @@ export interface RateLimitBlockResult {
  */
 export const rateLimitBlock = new PreparedQuery<RateLimitBlockParams,RateLimitBlockResult>({
   name: 'rateLimitBlock',
-  statementName: 'rateLimitBlock_3f276fc9',
+  statementName: 'rateLimitBlock_193f56ae',
   isPreparable: true,
   params: [
     { name: 'provider', required: true },
@@ -42,7 +42,7 @@ export const rateLimitBlock = new PreparedQuery<RateLimitBlockParams,RateLimitBl
     { name: 'counted', required: true },
     { name: 'seconds', required: true },
   ],
-  text: `/* rateLimitBlock */ select
+  text: `select /* rateLimitBlock */
   crm_block_rate_limit(
     $1::text,
     $2::text,
@@ -93,12 +93,12 @@ export interface RateLimitPurgeResult {
  */
 export const rateLimitPurge = new PreparedQuery<RateLimitPurgeParams,RateLimitPurgeResult>({
   name: 'rateLimitPurge',
-  statementName: 'rateLimitPurge_712c7646',
+  statementName: 'rateLimitPurge_84ba859f',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
   ],
-  text: `/* rateLimitPurge */ with expired as (
+  text: `with /* rateLimitPurge */ expired as (
   select
     provider,
     scope,
@@ -163,7 +163,7 @@ export interface RateLimitTakeResult {
  */
 export const rateLimitTake = new PreparedQuery<RateLimitTakeParams,RateLimitTakeResult>({
   name: 'rateLimitTake',
-  statementName: 'rateLimitTake_fae1dd50',
+  statementName: 'rateLimitTake_b186d5d4',
   isPreparable: true,
   params: [
     { name: 'provider', required: true },
@@ -173,7 +173,7 @@ export const rateLimitTake = new PreparedQuery<RateLimitTakeParams,RateLimitTake
     { name: 'windowSeconds', required: true },
     { name: 'windowRequests', required: true },
   ],
-  text: `/* rateLimitTake */ select
+  text: `select /* rateLimitTake */
   taken.granted as "granted",
   taken.wait_milliseconds as "waitMilliseconds",
   taken.valid_milliseconds as "validMilliseconds"

@@ -152,7 +152,7 @@ export interface RecordRequestAddResult {
  */
 export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordRequestAddResult>({
   name: 'recordRequestAdd',
-  statementName: 'recordRequestAdd_3e104bdc',
+  statementName: 'recordRequestAdd_a98f9717',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -160,7 +160,7 @@ export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordR
     { name: 'externalIds', required: true },
     { name: 'entityTypes', required: true },
   ],
-  text: `/* recordRequestAdd */ with clock as materialized (
+  text: `with /* recordRequestAdd */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -385,7 +385,7 @@ export interface RecordRequestClaimResult {
  */
 export const recordRequestClaim = new PreparedQuery<RecordRequestClaimParams,RecordRequestClaimResult>({
   name: 'recordRequestClaim',
-  statementName: 'recordRequestClaim_8f4846c7',
+  statementName: 'recordRequestClaim_2c8987ef',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -393,7 +393,7 @@ export const recordRequestClaim = new PreparedQuery<RecordRequestClaimParams,Rec
     { name: 'runId', required: true },
     { name: 'limit', required: true },
   ],
-  text: `/* recordRequestClaim */ with clock as materialized (
+  text: `with /* recordRequestClaim */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -558,7 +558,7 @@ export interface RecordRequestClearResult {
  */
 export const recordRequestClear = new PreparedQuery<RecordRequestClearParams,RecordRequestClearResult>({
   name: 'recordRequestClear',
-  statementName: 'recordRequestClear_d6525368',
+  statementName: 'recordRequestClear_2ed673f0',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -567,7 +567,7 @@ export const recordRequestClear = new PreparedQuery<RecordRequestClearParams,Rec
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
   ],
-  text: `/* recordRequestClear */ with clock as materialized (
+  text: `with /* recordRequestClear */ clock as materialized (
   select crm_now() as at
 ),
 connection as (

@@ -63,7 +63,7 @@ export interface SyncConflictAcknowledgeResult {
  */
 export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledgeParams,SyncConflictAcknowledgeResult>({
   name: 'syncConflictAcknowledge',
-  statementName: 'syncConflictAcknowledge_5e0037b7',
+  statementName: 'syncConflictAcknowledge_06cb1f1a',
   isPreparable: true,
   params: [
     { name: 'ids', required: true },
@@ -71,7 +71,7 @@ export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledge
     { name: 'connectionId', required: true },
     { name: 'acknowledgedBy', required: true },
   ],
-  text: `/* syncConflictAcknowledge */ with wanted as (
+  text: `with /* syncConflictAcknowledge */ wanted as (
   select
     conflict.organisation_id,
     conflict.connection_id,
@@ -179,7 +179,7 @@ export interface SyncConflictListResult {
  */
 export const syncConflictList = new PreparedQuery<SyncConflictListParams,SyncConflictListResult>({
   name: 'syncConflictList',
-  statementName: 'syncConflictList_b8132f65',
+  statementName: 'syncConflictList_686a391d',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -189,7 +189,7 @@ export const syncConflictList = new PreparedQuery<SyncConflictListParams,SyncCon
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncConflictList */ select
+  text: `select /* syncConflictList */
   id,
   entity_type as "entityType",
   external_id as "externalId",

@@ -53,13 +53,13 @@ export interface SyncCursorListResult {
  */
 export const syncCursorList = new PreparedQuery<SyncCursorListParams,SyncCursorListResult>({
   name: 'syncCursorList',
-  statementName: 'syncCursorList_0bf4de60',
+  statementName: 'syncCursorList_a56a1af7',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* syncCursorList */ select
+  text: `select /* syncCursorList */
   direction,
   entity_type as "entityType",
   kind,
@@ -141,7 +141,7 @@ export interface SyncCursorResetResult {
  */
 export const syncCursorReset = new PreparedQuery<SyncCursorResetParams,SyncCursorResetResult>({
   name: 'syncCursorReset',
-  statementName: 'syncCursorReset_083d9b79',
+  statementName: 'syncCursorReset_30f8803d',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -149,7 +149,7 @@ export const syncCursorReset = new PreparedQuery<SyncCursorResetParams,SyncCurso
     { name: 'direction', required: true },
     { name: 'entityType', required: true },
   ],
-  text: `/* syncCursorReset */ with connection as (
+  text: `with /* syncCursorReset */ connection as (
   select
     organisation_id,
     id
@@ -232,7 +232,7 @@ export interface SyncCursorForgetResult {
  */
 export const syncCursorForget = new PreparedQuery<SyncCursorForgetParams,SyncCursorForgetResult>({
   name: 'syncCursorForget',
-  statementName: 'syncCursorForget_c3124b44',
+  statementName: 'syncCursorForget_ffaed678',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -240,7 +240,7 @@ export const syncCursorForget = new PreparedQuery<SyncCursorForgetParams,SyncCur
     { name: 'direction', required: true },
     { name: 'entityType', required: true },
   ],
-  text: `/* syncCursorForget */ with connection as (
+  text: `with /* syncCursorForget */ connection as (
   select
     organisation_id,
     id

@@ -119,7 +119,7 @@ export interface SyncFailureClaimResult {
  */
 export const syncFailureClaim = new PreparedQuery<SyncFailureClaimParams,SyncFailureClaimResult>({
   name: 'syncFailureClaim',
-  statementName: 'syncFailureClaim_be9e5467',
+  statementName: 'syncFailureClaim_bcdfc68a',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -127,7 +127,7 @@ export const syncFailureClaim = new PreparedQuery<SyncFailureClaimParams,SyncFai
     { name: 'runId', required: true },
     { name: 'limit', required: true },
   ],
-  text: `/* syncFailureClaim */ with clock as materialized (
+  text: `with /* syncFailureClaim */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -256,14 +256,14 @@ export interface SyncFailureCountByKindResult {
  */
 export const syncFailureCountByKind = new PreparedQuery<SyncFailureCountByKindParams,SyncFailureCountByKindResult>({
   name: 'syncFailureCountByKind',
-  statementName: 'syncFailureCountByKind_47029986',
+  statementName: 'syncFailureCountByKind_b4e0bb00',
   isPreparable: true,
   params: [
     { name: 'kinds', required: true },
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* syncFailureCountByKind */ select
+  text: `select /* syncFailureCountByKind */
   wanted.kind as "kind",
   failures.count as "count",
   failures.given_up_count as "givenUpCount",
@@ -496,7 +496,7 @@ export interface SyncFailureDismissResult {
  */
 export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,SyncFailureDismissResult>({
   name: 'syncFailureDismiss',
-  statementName: 'syncFailureDismiss_8dd9bd2b',
+  statementName: 'syncFailureDismiss_482eb762',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -505,7 +505,7 @@ export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,Syn
     { name: 'dismissedBy', required: true },
     { name: 'reason', required: true },
   ],
-  text: `/* syncFailureDismiss */ with clock as materialized (
+  text: `with /* syncFailureDismiss */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -763,7 +763,7 @@ export interface SyncFailureListResult {
  */
 export const syncFailureList = new PreparedQuery<SyncFailureListParams,SyncFailureListResult>({
   name: 'syncFailureList',
-  statementName: 'syncFailureList_32a50b72',
+  statementName: 'syncFailureList_eb4bcd95',
   isPreparable: true,
   params: [
     { name: 'kinds', required: true },
@@ -774,7 +774,7 @@ export const syncFailureList = new PreparedQuery<SyncFailureListParams,SyncFailu
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncFailureList */ select
+  text: `select /* syncFailureList */
   failure.id,
   failure.direction,
   failure.entity_type as "entityType",
@@ -974,7 +974,7 @@ export interface SyncFailureReplayResult {
  */
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
-  statementName: 'syncFailureReplay_ae874753',
+  statementName: 'syncFailureReplay_b6d85830',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -984,7 +984,7 @@ export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncF
     { name: 'failedBefore', required: true },
     { name: 'limit', required: true },
   ],
-  text: `/* syncFailureReplay */ with clock as materialized (
+  text: `with /* syncFailureReplay */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -1206,14 +1206,14 @@ export interface SyncFailureReplayByIdsResult {
  */
 export const syncFailureReplayByIds = new PreparedQuery<SyncFailureReplayByIdsParams,SyncFailureReplayByIdsResult>({
   name: 'syncFailureReplayByIds',
-  statementName: 'syncFailureReplayByIds_15d8a19b',
+  statementName: 'syncFailureReplayByIds_588b72ad',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'ids', required: true },
   ],
-  text: `/* syncFailureReplayByIds */ with clock as materialized (
+  text: `with /* syncFailureReplayByIds */ clock as materialized (
   select crm_now() as at
 ),
 connection as (

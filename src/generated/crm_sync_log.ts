@@ -86,7 +86,7 @@ export interface SyncLogCountByPeriodResult {
  */
 export const syncLogCountByPeriod = new PreparedQuery<SyncLogCountByPeriodParams,SyncLogCountByPeriodResult>({
   name: 'syncLogCountByPeriod',
-  statementName: 'syncLogCountByPeriod_d5448061',
+  statementName: 'syncLogCountByPeriod_4fce4493',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
@@ -95,7 +95,7 @@ export const syncLogCountByPeriod = new PreparedQuery<SyncLogCountByPeriodParams
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
   ],
-  text: `/* syncLogCountByPeriod */ select
+  text: `select /* syncLogCountByPeriod */
   period.starts_at as "startsAt",
   period.ends_at as "endsAt",
   newest.success as "success",
@@ -187,14 +187,14 @@ export interface SyncLogCountErrorsByKindResult {
  */
 export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>({
   name: 'syncLogCountErrorsByKind',
-  statementName: 'syncLogCountErrorsByKind_d1551b7b',
+  statementName: 'syncLogCountErrorsByKind_fdbdd2d9',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'since', required: true },
   ],
-  text: `/* syncLogCountErrorsByKind */ select
+  text: `select /* syncLogCountErrorsByKind */
   error ->> 'kind' as "kind",
   count(*)::integer as "count",
   max(occurred_at) as "lastAt"
@@ -280,7 +280,7 @@ export interface SyncLogListByConnectionResult {
  */
 export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>({
   name: 'syncLogListByConnection',
-  statementName: 'syncLogListByConnection_192e498f',
+  statementName: 'syncLogListByConnection_e7c0a667',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -289,7 +289,7 @@ export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnection
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncLogListByConnection */ select
+  text: `select /* syncLogListByConnection */
   organisation_id as "organisationId",
   connection_id as "connectionId",
   occurred_at as "occurredAt",
@@ -411,7 +411,7 @@ export interface SyncLogListByContactResult {
  */
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>({
   name: 'syncLogListByContact',
-  statementName: 'syncLogListByContact_5c6435ff',
+  statementName: 'syncLogListByContact_3a871bf4',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -420,7 +420,7 @@ export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncLogListByContact */ select
+  text: `select /* syncLogListByContact */
   event.organisation_id as "organisationId",
   event.connection_id as "connectionId",
   connection.provider,
@@ -537,7 +537,7 @@ export interface SyncLogListFailuresResult {
  */
 export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>({
   name: 'syncLogListFailures',
-  statementName: 'syncLogListFailures_b4b86ef7',
+  statementName: 'syncLogListFailures_64795d04',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -546,7 +546,7 @@ export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,S
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncLogListFailures */ select
+  text: `select /* syncLogListFailures */
   organisation_id as "organisationId",
   connection_id as "connectionId",
   occurred_at as "occurredAt",
@@ -689,7 +689,7 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_04785011',
+  statementName: 'syncLogRecord_a5f4b696',
   isPreparable: true,
   params: [
     { name: 'occurredAts', required: true },
@@ -703,7 +703,7 @@ export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecord
     { name: 'errors', required: true },
     { name: 'reasons', required: true },
   ],
-  text: `/* syncLogRecord */ with in_future as materialized (
+  text: `with /* syncLogRecord */ in_future as materialized (
   select min(given.position)::integer as position
   from crm_latest_time(crm_now()) as latest
   cross join unnest($1::timestamptz[]) with ordinality as given (occurred_at, position)

@@ -134,7 +134,7 @@ export interface SyncRunClaimResult {
  */
 export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimResult>({
   name: 'syncRunClaim',
-  statementName: 'syncRunClaim_ee13ae1f',
+  statementName: 'syncRunClaim_39e070be',
   isPreparable: false,
   params: [
     { name: 'providers', required: false },
@@ -142,7 +142,7 @@ export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimRes
     { name: 'worker', required: true },
     { name: 'leaseSeconds', required: true },
   ],
-  text: `/* syncRunClaim */ with clock as materialized (
+  text: `with /* syncRunClaim */ clock as materialized (
   select crm_now() as at
 ),
 due as (
@@ -488,7 +488,7 @@ export interface SyncRunFinishResult {
  */
 export const syncRunFinish = new PreparedQuery<SyncRunFinishParams,SyncRunFinishResult>({
   name: 'syncRunFinish',
-  statementName: 'syncRunFinish_c8fbcdd0',
+  statementName: 'syncRunFinish_0a113eec',
   isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
@@ -501,7 +501,7 @@ export const syncRunFinish = new PreparedQuery<SyncRunFinishParams,SyncRunFinish
     { name: 'hasMore', required: true },
     { name: 'retryAfterSeconds', required: false },
   ],
-  text: `/* syncRunFinish */ with clock as materialized (
+  text: `with /* syncRunFinish */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -782,7 +782,7 @@ export interface SyncRunHeartbeatResult {
  */
 export const syncRunHeartbeat = new PreparedQuery<SyncRunHeartbeatParams,SyncRunHeartbeatResult>({
   name: 'syncRunHeartbeat',
-  statementName: 'syncRunHeartbeat_72a94c9e',
+  statementName: 'syncRunHeartbeat_91129230',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -790,7 +790,7 @@ export const syncRunHeartbeat = new PreparedQuery<SyncRunHeartbeatParams,SyncRun
     { name: 'leaseSeconds', required: true },
     { name: 'runId', required: true },
   ],
-  text: `/* syncRunHeartbeat */ with clock as materialized (
+  text: `with /* syncRunHeartbeat */ clock as materialized (
   select crm_now() as at
 ),
 connection as (
@@ -895,7 +895,7 @@ export interface SyncRunListByConnectionResult {
  */
 export const syncRunListByConnection = new PreparedQuery<SyncRunListByConnectionParams,SyncRunListByConnectionResult>({
   name: 'syncRunListByConnection',
-  statementName: 'syncRunListByConnection_781263e9',
+  statementName: 'syncRunListByConnection_ed317fe5',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -903,7 +903,7 @@ export const syncRunListByConnection = new PreparedQuery<SyncRunListByConnection
     { name: 'beforeId', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncRunListByConnection */ select
+  text: `select /* syncRunListByConnection */
   id as "runId",
   worker,
   started_at as "startedAt",
@@ -970,13 +970,13 @@ export interface SyncRunPurgeResult {
  */
 export const syncRunPurge = new PreparedQuery<SyncRunPurgeParams,SyncRunPurgeResult>({
   name: 'syncRunPurge',
-  statementName: 'syncRunPurge_ffe80a7d',
+  statementName: 'syncRunPurge_765b9ccb',
   isPreparable: true,
   params: [
     { name: 'endedBefore', required: false },
     { name: 'limit', required: true },
   ],
-  text: `/* syncRunPurge */ with purged as (
+  text: `with /* syncRunPurge */ purged as (
   delete from crm_sync_runs
   where ctid = any(
     array(
@@ -1137,12 +1137,12 @@ export interface SyncRunSweepResult {
  */
 export const syncRunSweep = new PreparedQuery<SyncRunSweepParams,SyncRunSweepResult>({
   name: 'syncRunSweep',
-  statementName: 'syncRunSweep_bfedf6ad',
+  statementName: 'syncRunSweep_93c9cc33',
   isPreparable: false,
   params: [
     { name: 'limit', required: true },
   ],
-  text: `/* syncRunSweep */ with clock as materialized (
+  text: `with /* syncRunSweep */ clock as materialized (
   select crm_now() as at
 ),
 expired as (

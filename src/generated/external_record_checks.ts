@@ -266,7 +266,7 @@ export interface ExternalRecordCheckResult {
  */
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
-  statementName: 'externalRecordCheck_85d310b9',
+  statementName: 'externalRecordCheck_75e5d9a7',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -279,7 +279,7 @@ export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,E
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
-  text: `/* externalRecordCheck */ with sent as (
+  text: `with /* externalRecordCheck */ sent as (
   select
     record.position,
     record.entity_type,

@@ -22,12 +22,12 @@ export interface OrganisationSetResult {
  */
 export const organisationSet = new PreparedQuery<OrganisationSetParams,OrganisationSetResult>({
   name: 'organisationSet',
-  statementName: 'organisationSet_12c6b17a',
+  statementName: 'organisationSet_8a8e7d6c',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
   ],
-  text: `/* organisationSet */ select crm_set_organisation($1::uuid) as "organisationId"`,
+  text: `select /* organisationSet */ crm_set_organisation($1::uuid) as "organisationId"`,
 });
 
 

@@ -1364,7 +1364,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_34818de5',
+  statementName: 'syncBatchRecord_3dc1507b',
   isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
@@ -1397,7 +1397,7 @@ export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatch
     { name: 'basedOnVersions', required: true },
     { name: 'leaseSeconds', required: true },
   ],
-  text: `/* syncBatchRecord */ with clock as materialized (
+  text: `with /* syncBatchRecord */ clock as materialized (
   select crm_now() as at
 ),
 connection as (

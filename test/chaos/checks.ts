@@ -51,6 +51,8 @@ export async function historyOf({ pool }: World, problems: readonly string[]): P
        inner join crm_connections on crm_connections.id = connection_id
        where internal_id in (select contact_id from concerned)
           or (provider, external_id) in (
+            select * from unnest($1::text[], $2::text[])
+            union
             select provider, external_id from contact_external_records where contact_id in (select contact_id from concerned)
           )
        union all
@@ -60,7 +62,7 @@ export async function historyOf({ pool }: World, problems: readonly string[]): P
        union all
        select last_failed_at, 'failure ' || crm_sync_failures::text
        from crm_sync_failures
-       where record_id in (select contact_id::text from concerned)
+       where record_id in (select contact_id::text from concerned) or record_id = any($2)
        union all
        select last_seen_at, 'record ' || contact_external_records::text
        from contact_external_records

@@ -59,6 +59,20 @@ test('the CI workflow tests the package on the other runtimes, in the versions o
   for (const each of packages.split(' ')) expect(each).toMatch(/.@\d+\.\d+\.\d+$/);
 });
 
+test('the CI workflow tests traces and the dashboard, in the versions that the documents name', async () => {
+  const { jobs } = parse(await read('.github/workflows/ci.yml'));
+  const steps: { run?: string }[] = jobs.observability.steps;
+  const installs = steps.findIndex(({ run }) => run?.includes('observability/install.sh'));
+  expect(steps[installs]?.run).toContain('dev/observability/install.sh "$RUNNER_TEMP/observability"');
+  expect(steps[installs]?.run).toContain('TEST_OBSERVABILITY=$RUNNER_TEMP/observability');
+  expect(steps[installs + 1]?.run).toBe('npx vitest run test/monitoring/observability.test.ts');
+  const script = await read('dev/observability/install.sh');
+  const [, instrumentation] = /@opentelemetry\/instrumentation-pg@(\S+)/.exec(script) ?? [];
+  expect(await read('docs/clients.md')).toContain(`\`@opentelemetry/instrumentation-pg\` ${instrumentation}`);
+  const [, sdk] = /@grafana\/grafana-foundation-sdk@(\S+)/.exec(script) ?? [];
+  expect(await read('docs/operations/alerts.md')).toContain(`foundation SDK ${sdk}`);
+});
+
 test('.nvmrc names a Node that engines allows', async () => {
   const [, oldest = ''] = /^>=(\d+)/.exec(packageJson.engines.node) ?? [];
   expect(Number(await read('.nvmrc'))).toBeGreaterThanOrEqual(Number(oldest));

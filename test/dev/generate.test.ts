@@ -79,7 +79,7 @@ async function generateFrom(sources: Record<string, string>): Promise<Map<string
 test('writes queries for our own runtime, with everything that is sent', () => {
   expect(output.one).toContain("import { PreparedQuery } from '../statements/prepared-query.js';");
   expect(output.one).toMatch(
-    /export const one = new PreparedQuery<OneParams,OneResult>\(\{\n {2}name: 'one',\n {2}statementName: 'one_[0-9a-f]{8}',\n {2}isPreparable: true,\n {2}params: \[\n {4}\{ name: 'x', required: true \},\n {4}\{ name: 'y', required: false \},\n {2}\],\n {2}text: `\/\* one \*\/ select\n {2}\$1::text as "one",\n {2}\$2::text as two`,\n\}\);/,
+    /export const one = new PreparedQuery<OneParams,OneResult>\(\{\n {2}name: 'one',\n {2}statementName: 'one_[0-9a-f]{8}',\n {2}isPreparable: true,\n {2}params: \[\n {4}\{ name: 'x', required: true \},\n {4}\{ name: 'y', required: false \},\n {2}\],\n {2}text: `select \/\* one \*\/\n {2}\$1::text as "one",\n {2}\$2::text as two`,\n\}\);/,
   );
   expect(output.one).not.toContain('@pgtyped/runtime');
   expect(output.one).not.toContain('any');

@@ -9,7 +9,7 @@ test('numbers parameters in order of first use, and reuses the number of a repea
     'sum',
     parsedQuery('select :a!::int4 + :b::int4 + :a!::int4 as "sum!", :c!::text as "text?"'),
   );
-  expect(text).toBe('/* sum */ select $1::int4 + $2::int4 + $1::int4 as "sum", $3::text as "text"');
+  expect(text).toBe('select /* sum */ $1::int4 + $2::int4 + $1::int4 as "sum", $3::text as "text"');
   expect(params).toEqual([
     { name: 'a', required: true },
     { name: 'b', required: false },
@@ -27,9 +27,17 @@ select
   1 as one, -- trailing
   '-- text, it''s -- kept' as "two--kept"
 -- The end.`;
-  expect(textOf(statement)).toBe(`/* example */ select
+  expect(textOf(statement)).toBe(`select /* example */
   1 as one,
   '-- text, it''s -- kept' as "two--kept"`);
+});
+
+test('writes the name of a query after its first word, whichever that is', () => {
+  expect(textOf('with one as (select 1 as a) select a from one')).toMatch(
+    /^with \/\* example \*\/ one as \(select 1 /,
+  );
+  expect(textOf('delete from crm_sync_runs')).toBe('delete /* example */ from crm_sync_runs');
+  expect(() => textOf('(select 1)')).toThrow('example does not begin with a keyword: (select 1)');
 });
 
 test('names the statement by its query and by a hash of its text', () => {

@@ -5,7 +5,15 @@ import { expect, test } from 'vitest';
 import { projectPath } from '../../dev/database.js';
 
 /** The documents, by their paths in this project. */
-const folders = ['.', 'docs', 'docs/api', 'docs/decisions', 'docs/operations', 'examples/deploy'];
+const folders = [
+  '.',
+  'docs',
+  'docs/api',
+  'docs/decisions',
+  'docs/operations',
+  'examples/deploy',
+  'examples/monitoring',
+];
 const files = await Promise.all(
   folders.map(async (folder) => (await readdir(projectPath(folder))).map((name) => join(folder, name))),
 );

@@ -88,7 +88,7 @@ export function loginOf(databaseUrl: string): { user: string; password: string }
 }
 
 /** A free port. */
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

@@ -12,7 +12,7 @@ test("readQueries returns each query's statement and parameters in the order in 
   /** The same text without comments, on one line. */
   const bare = (text: string) =>
     text
-      .replace(/^\/\*.*?\*\//, '')
+      .replace(/^(\w+) \/\*.*?\*\//, '$1')
       .replace(/^\s*--.*$/gm, '')
       .replace(/\s+/g, ' ')
       .trim();
