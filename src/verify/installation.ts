@@ -83,7 +83,8 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
          order by number
          limit 1
        ) as "contactsIndex",
-       array(
+       -- As text, because the application may have changed how its client parses JSON.
+       array_to_json(array(
          select json_build_object('table', name, 'column', case when relation is not null then needed.attname end)
          from (
            values
@@ -99,7 +100,7 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
              and pg_attribute.attname = needed.attname
              and not attisdropped
          )
-       ) as "missingHostColumns"
+       ))::text as "missingHostColumns"
      from pg_class
      inner join pg_namespace
        on pg_namespace.oid = relnamespace
@@ -119,5 +120,5 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
      where pg_class.oid = ($1::oid[])[1]`,
     [foundLandmarks, organisationsId, contactsId],
   );
-  return { ...rows[0], logId };
+  return { ...rows[0], missingHostColumns: JSON.parse(rows[0].missingHostColumns), logId };
 }
