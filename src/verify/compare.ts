@@ -70,10 +70,10 @@ export function compare(
       repair: change.kind === 'privileges' ? byHand('') : repair(change, installation, sibling, steps),
     };
   });
-  const obstacles = obstaclesAmong(repairs);
+  const obstacles = obstaclesAmong(repairs, installation);
   return repairs.flatMap(({ change, repair: planned }) => {
     if (change.kind !== 'privileges') {
-      return differenceOf(change, repairOnceUnobstructed(change, obstacles) ?? planned);
+      return differenceOf(change, repairOnceUnobstructed(change, obstacles, installation) ?? planned);
     }
     const { rest, waiting } = splitPrivileges(change, obstacles);
     return [

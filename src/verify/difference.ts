@@ -57,6 +57,11 @@ export function byHand(advice: string): Repair {
 /** For SQL that the owner may not run. */
 export const asSuperuser = 'Run as a superuser:';
 
+/** For SQL that only a certain role may run. */
+export function asMemberOf(role: string): string {
+  return `Run as a superuser, or as a member of ${role}:`;
+}
+
 /** For an unexpected item that may be in use. */
 export const unlessNeeded = 'Once you are sure that nothing needs it:';
 

@@ -14,6 +14,8 @@ export interface Installation {
   organisations: string;
   contacts: string;
   contactsId: string | null;
+  /** What the host's tables lack of what our foreign keys reference; the column is null if the table is missing. */
+  missingHostColumns: { table: string; column: string | null }[];
   /** A name for the index on contacts that nothing in their schema has yet. */
   contactsIndex: string;
 }
@@ -66,8 +68,8 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
        owner::regrole::text as owner,
        owner::oid::text as "ownerId",
        nspowner::regrole::text as "schemaOwner",
-       coalesce(host.organisations::regclass::text, 'organisations') as organisations,
-       coalesce(host.contacts::regclass::text, 'contacts') as contacts,
+       coalesce(host.organisations::regclass::text, format('%I.organisations', nspname)) as organisations,
+       coalesce(host.contacts::regclass::text, format('%I.contacts', nspname)) as contacts,
        host.contacts::text as "contactsId",
        (
          select concat('contacts_organisation_id_id_key', nullif(number, 0))
@@ -80,7 +82,25 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
          )
          order by number
          limit 1
-       ) as "contactsIndex"
+       ) as "contactsIndex",
+       -- As text, because the application may have changed how its client parses JSON.
+       array_to_json(array(
+         select json_build_object('table', name, 'column', case when relation is not null then needed.attname end)
+         from (
+           values
+             (host.organisations, 'organisations', 'id'),
+             (host.contacts, 'contacts', 'organisation_id'),
+             (host.contacts, 'contacts', 'id')
+         ) as needed (relation, bare, attname)
+         cross join coalesce(relation::regclass::text, format('%I.%I', nspname, bare)) as name
+         where not exists (
+           select
+           from pg_attribute
+           where attrelid = relation
+             and pg_attribute.attname = needed.attname
+             and not attisdropped
+         )
+       ))::text as "missingHostColumns"
      from pg_class
      inner join pg_namespace
        on pg_namespace.oid = relnamespace
@@ -100,5 +120,5 @@ export async function findInstallation(client: DedicatedConnection): Promise<Ins
      where pg_class.oid = ($1::oid[])[1]`,
     [foundLandmarks, organisationsId, contactsId],
   );
-  return { ...rows[0], logId };
+  return { ...rows[0], missingHostColumns: JSON.parse(rows[0].missingHostColumns), logId };
 }

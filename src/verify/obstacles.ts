@@ -1,4 +1,5 @@
 import { byHand, type Change, nameOf, type Repair } from './difference.js';
+import type { Installation } from './installation.js';
 import type { Definition } from './item.js';
 
 /**
@@ -16,9 +17,18 @@ interface Obstacle {
   foundAs: string | null;
 }
 
-/** The obstacles among the changes, each with its repair. */
-export function obstaclesAmong(repairs: readonly { change: Change; repair: Repair }[]): Obstacle[] {
-  return repairs.flatMap(({ change, repair }) => {
+/** The obstacles among the changes, each with its repair, and what the host's tables lack. */
+export function obstaclesAmong(
+  repairs: readonly { change: Change; repair: Repair }[],
+  { missingHostColumns }: Installation,
+): Obstacle[] {
+  const ofHost = missingHostColumns.map(({ table, column }) => ({
+    object: `table ${table}`,
+    column,
+    isMissing: true,
+    foundAs: null,
+  }));
+  const ours = repairs.flatMap(({ change, repair }) => {
     const { object, kind, name, expected, found, foundAs = null } = change;
     if (expected === null || (repair.statements.length > 0 && foundAs === null)) return [];
     if (kind === 'column') {
@@ -26,16 +36,24 @@ export function obstaclesAmong(repairs: readonly { change: Change; repair: Repai
     }
     return kind === 'table' && found === null ? { object, column: null, isMissing: true, foundAs } : [];
   });
+  return [...ofHost, ...ours];
 }
 
 /** How to repair a change that an obstacle is in the way of; null if none is. */
-export function repairOnceUnobstructed(change: Change, obstacles: readonly Obstacle[]): Repair | null {
+export function repairOnceUnobstructed(
+  change: Change,
+  obstacles: readonly Obstacle[],
+  { contacts }: Installation,
+): Repair | null {
   const { object, kind, expected, found } = change;
   // An unexpected item goes without them, and a comment is on something that exists.
   if (expected === null || ['table', 'column', 'comment', 'owner', 'privileges'].includes(kind)) return null;
-  const texts = [expected, found].flatMap((definition) =>
-    definition === null ? [] : [resolvedText(kind, definition)],
-  );
+  const texts =
+    kind === 'host index'
+      ? [`${contacts} (organisation_id, id)`]
+      : [expected, found].flatMap((definition) =>
+          definition === null ? [] : [resolvedText(kind, definition)],
+        );
   const obstacle = obstacles.find(
     (each) =>
       texts.some((text) => object === each.object || mentions(text, nameOf(each.object))) &&

@@ -79,6 +79,18 @@ export function rangeDifferences(
       );
     }),
     ...attached
+      .filter(({ from, before }) => from !== null && before !== null && before > monthAfter(from))
+      .map(({ name, ...ranged }) =>
+        partitionDifference(
+          name,
+          describeRange({ from: ranged.from, before: monthAfter(String(ranged.from)) }),
+          describeRange(ranged),
+          byHand(
+            'Detach it and rename it. Create the months that verify names then, insert its rows into the log (overriding system value), and drop it.',
+          ),
+        ),
+      ),
+    ...attached
       .filter(({ before, name }) => before === null && name !== `${schema}.${catchAllName}`)
       .map(({ name, ...ranged }) =>
         partitionDifference(

@@ -1,5 +1,13 @@
 import type { Grant } from '../catalog/grant-facts.js';
-import { bySql, type Change, type Difference, nameOf, type Repair } from './difference.js';
+import {
+  asMemberOf,
+  bySql,
+  bySqlIf,
+  type Change,
+  type Difference,
+  nameOf,
+  type Repair,
+} from './difference.js';
 import type { Installation } from './installation.js';
 
 /** One difference for the missing privileges of a grantee, and one for the unexpected ones of each grantor. */
@@ -40,7 +48,12 @@ export function privilegeDifferences(change: Change, installation: Installation)
     ...[...byGrantor].map(([grantor, grants]) =>
       difference(
         { expected: null, found: `${describeUnexpected(grants)}, granted by ${grantor}` },
-        bySql(`set role ${grantor}`, ...revokeStatements(grants, [], object, role, cascade), 'reset role'),
+        bySqlIf(
+          asMemberOf(String(grantor)),
+          `set role ${grantor}`,
+          ...revokeStatements(grants, [], object, role, cascade),
+          'reset role',
+        ),
       ),
     ),
     ...(byOwner.length === 0

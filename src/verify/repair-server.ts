@@ -1,6 +1,15 @@
 // How to repair what is outside the schema's own objects, as server-items.ts reads it: see repair.ts.
 
-import { asSuperuser, byHand, bySql, bySqlIf, type Change, nameOf, type Repair } from './difference.js';
+import {
+  asMemberOf,
+  asSuperuser,
+  byHand,
+  bySql,
+  bySqlIf,
+  type Change,
+  nameOf,
+  type Repair,
+} from './difference.js';
 import type { Installation } from './installation.js';
 import type { Definition, ItemKind } from './item.js';
 import { reindexStatement } from './repair-tables.js';
@@ -43,7 +52,7 @@ export function repairServerItem(kind: ServerItemKind, change: Change, installat
         const revoke = `revoke create on ${object} from ${name} cascade`;
         return state?.grantor === undefined
           ? bySqlOfSchemaOwner(installation, revoke)
-          : bySql(...asGrantor(state.grantor, revoke));
+          : bySqlIf(asMemberOf(state.grantor), ...asGrantor(state.grantor, revoke));
       });
     case 'membership':
       return each(found, ({ sql, state }) => {
@@ -53,10 +62,7 @@ export function repairServerItem(kind: ServerItemKind, change: Change, installat
         // Where PostgreSQL keeps the grantor, it revokes nothing that somebody else has granted, and only warns.
         return grantor === undefined
           ? bySqlIf(asSuperuser, `${revoke}${cascade}`)
-          : bySqlIf(
-              `Run as a superuser, or as a member of ${grantor}:`,
-              `${revoke} granted by ${grantor}${cascade}`,
-            );
+          : bySqlIf(asMemberOf(grantor), `${revoke} granted by ${grantor}${cascade}`);
       });
     case 'setting':
       return object === 'the server'
@@ -92,9 +98,7 @@ export function repairServerItem(kind: ServerItemKind, change: Change, installat
 
 /** A schema's owner alone may grant rights on it. From others, PostgreSQL takes the statement, warns, and does nothing. */
 function bySqlOfSchemaOwner({ owner, schemaOwner }: Installation, statement: string): Repair {
-  return owner === schemaOwner
-    ? bySql(statement)
-    : bySqlIf(`Run as a superuser, or as a member of ${schemaOwner}:`, statement);
+  return owner === schemaOwner ? bySql(statement) : bySqlIf(asMemberOf(schemaOwner), statement);
 }
 
 /** What only the role that granted something can revoke. */

@@ -14,12 +14,12 @@ import {
 import type { Installation } from './installation.js';
 import type { Rename } from './renames.js';
 import { repairFunction, repairView } from './repair-functions.js';
+import { repairName } from './repair-names.js';
 import { asBothOwners, repairServerItem } from './repair-server.js';
 import {
   repairColumn,
   repairConstraint,
   repairIndex,
-  repairName,
   repairSequence,
   repairTable,
   stateIfSqlMatches,

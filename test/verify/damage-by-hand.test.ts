@@ -37,6 +37,14 @@ const tablesOfConnections = [
   ].map((name) => `crm_${name}`),
 ];
 
+/** The tables with a foreign key to contacts. */
+const tablesOfContacts = [
+  'contact_external_id_aliases',
+  'contact_external_id_archive',
+  'contact_external_ids',
+  'crm_outbound_changes',
+];
+
 /** As `reported` of the items that the role crm_reader has. */
 const lostWithReader = (lost: ItemKind, isOfReader: (item: Item) => boolean) =>
   shippedItems()
@@ -127,6 +135,15 @@ const damages: Damage[] = [
     sql: `alter table crm_sync_log detach partition ${nextMonth};
       alter table crm_sync_log attach partition ${nextMonth} for values from ('${middle}') to ('${thirdStart}')`,
     reported: [['partition', nextMonth, `from ${nextStart} to ${middle}`, 'nothing']],
+  },
+  {
+    damage: 'gives a partition two months',
+    sql: `drop table ${nextMonth}, ${thirdMonth};
+      create table ${nextMonth} partition of crm_sync_log for values from ('${nextStart}') to ('${fourthStart}');
+      select crm_sync_log_finish_partition('${nextMonth}')`,
+    reported: [['partition', nextMonth, nextRange, `from ${nextStart} to ${fourthStart}`]],
+    byHand: /^Detach it and rename it/,
+    person: `alter table crm_sync_log detach partition ${nextMonth}; alter table ${nextMonth} rename to theirs`,
   },
   // Tables
   {
@@ -244,6 +261,34 @@ const damages: Damage[] = [
       ['privileges', `crm_reader on table ${connections}`, 'select (provider)', null],
     ],
     byHand: /^Repair column public\.crm_connections\.provider first, then run verify again\.$/,
+  },
+  {
+    damage: 'renames the column of a host table that foreign keys reference',
+    sql: 'alter table contacts rename id to contact_id',
+    reported: [
+      ['host index', 'contacts (organisation_id, id)', 'unique', null],
+      ...tablesOfContacts.map(
+        (table): Reported => [
+          'constraint',
+          `${table}_contact_id_fkey on public.${table}`,
+          'contacts(organisation_id, id)',
+          'contacts(organisation_id, contact_id)',
+        ],
+      ),
+    ],
+    byHand: /^Repair column public\.contacts\.id first, then run verify again\.$/,
+    person: 'alter table contacts rename contact_id to id',
+  },
+  {
+    damage: 'drops a host table that foreign keys reference',
+    sql: 'drop table contacts cascade',
+    reported: [
+      ['host index', 'contacts (organisation_id, id)', 'unique', null],
+      ...tablesOfContacts.map(
+        (table): Reported => ['constraint', `${table}_contact_id_fkey on public.${table}`, 'contacts', null],
+      ),
+    ],
+    byHand: /^Repair table public\.contacts first, then run verify again\.$/,
   },
   // Constraints, indexes, triggers, functions and views
   {
@@ -470,12 +515,7 @@ const damages: Damage[] = [
       create index contacts_organisation_id_id_key on contacts (organisation_id, id)`,
     reported: [
       ['host index', 'contacts (organisation_id, id)', 'unique', null],
-      ...[
-        'contact_external_id_aliases',
-        'contact_external_id_archive',
-        'contact_external_ids',
-        'crm_outbound_changes',
-      ].map(
+      ...tablesOfContacts.map(
         (table): Reported => [
           'constraint',
           `${table}_contact_id_fkey on public.${table}`,

@@ -7,7 +7,7 @@ import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { verify, verifyInTransaction } from '../../src/verify/verify.js';
 import { catalog } from '../migrations/catalog.js';
 import { rolledBack, useDatabase } from '../support/database.js';
-import { beginLog } from '../support/log-partitions.js';
+import { beginLog, monthName } from '../support/log-partitions.js';
 import { useMember } from '../support/roles.js';
 import { differencesIn, differencesOf } from './support.js';
 
@@ -51,6 +51,34 @@ test.each([
   } finally {
     await pool.query('alter table crm_sync_runs enable row level security');
   }
+});
+
+test('verify reports to a user without privileges what it reports to the owner, also of months and of what is to come', async () => {
+  const client = await stranger.connect();
+  onTestFinished(() => client.release());
+  const [next, third] = [monthName(1), monthName(2)];
+  await pool.query(
+    `alter sequence crm_sync_runs_id_seq cache 50;
+     alter table ${next} set (autovacuum_enabled = off);
+     alter table ${next} alter internal_id set not null;
+     alter table ${third} rename to theirs;
+     alter default privileges in schema public grant select on tables to public;
+     create schema crm_test_elsewhere;
+     alter table crm_retention set schema crm_test_elsewhere`,
+  );
+  const expected = await withClient(url, differencesOf);
+  expect(expected.map(({ kind }) => kind)).toEqual([
+    'default privileges',
+    'table',
+    'table',
+    'sequence',
+    'column',
+    'partition',
+  ]);
+  expect(await differencesOf(client)).toEqual(expected);
+  for (const statement of expected.flatMap(({ statements }) => statements)) await pool.query(statement);
+  await pool.query('drop schema crm_test_elsewhere');
+  expect(await differencesOf(client)).toEqual([]);
 });
 
 test('verify writes nothing, locks nothing and restores the session', async () => {
