@@ -1,7 +1,8 @@
 /* @name syncConflictAcknowledge */
 -- Says that a person has seen the given conflicts of a connection; they stay listed. Skips those that are acknowledged
 -- already, and ids that the connection does not have. Returns one row with their number. Uses
--- crm_sync_conflicts_id_key (`is true` keeps the planner from reading all that the connection has). Locks the conflicts for the transaction.
+-- crm_sync_conflicts_id_key (`is true` keeps the planner from reading all that the connection has). Locks the conflicts
+-- for the transaction.
 with wanted as (
   select
     conflict.organisation_id,
@@ -18,7 +19,7 @@ with wanted as (
     where (organisation_id = :organisationId!::uuid) is true
       and (connection_id = :connectionId!::uuid) is true
       and id = given.id
-      and acknowledged_at is null
+      and (acknowledged_at is null) is true
     limit 1
     for no key update
   ) as conflict

@@ -19,7 +19,8 @@ export interface SyncConflictAcknowledgeResult {
 /**
  * Says that a person has seen the given conflicts of a connection; they stay listed. Skips those that are acknowledged
  * already, and ids that the connection does not have. Returns one row with their number. Uses
- * crm_sync_conflicts_id_key (`is true` keeps the planner from reading all that the connection has). Locks the conflicts for the transaction.
+ * crm_sync_conflicts_id_key (`is true` keeps the planner from reading all that the connection has). Locks the conflicts
+ * for the transaction.
  *
  * @remarks
  * ```sql
@@ -39,7 +40,7 @@ export interface SyncConflictAcknowledgeResult {
  *     where (organisation_id = :organisationId!::uuid) is true
  *       and (connection_id = :connectionId!::uuid) is true
  *       and id = given.id
- *       and acknowledged_at is null
+ *       and (acknowledged_at is null) is true
  *     limit 1
  *     for no key update
  *   ) as conflict
@@ -63,7 +64,7 @@ export interface SyncConflictAcknowledgeResult {
  */
 export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledgeParams,SyncConflictAcknowledgeResult>({
   name: 'syncConflictAcknowledge',
-  statementName: 'syncConflictAcknowledge_06cb1f1a',
+  statementName: 'syncConflictAcknowledge_cc91985e',
   isPreparable: true,
   params: [
     { name: 'ids', required: true },
@@ -87,7 +88,7 @@ export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledge
     where (organisation_id = $2::uuid) is true
       and (connection_id = $3::uuid) is true
       and id = given.id
-      and acknowledged_at is null
+      and (acknowledged_at is null) is true
     limit 1
     for no key update
   ) as conflict
