@@ -26,7 +26,7 @@ export interface SyncLogCountByPeriodResult {
 
 /**
  * Counts the events of a connection by status, in periods: one row for each start and end, in their order. Of a period it
- * reads the `limit` newest events, through the primary key, and the `limit` newest failures, through
+ * reads the `limit` newest events, through the primary key, and `limit` failures, through
  * crm_sync_log_status_connection_id_idx, so that a busy day does not hide the few that failed (`is true` keeps the planner
  * from the primary key there). `isCapped`: there are `limit` events or more.
  *
@@ -75,9 +75,6 @@ export interface SyncLogCountByPeriodResult {
  *       and status = 'error'
  *       and occurred_at >= period.starts_at
  *       and occurred_at < period.ends_at
- *     order by
- *       occurred_at desc,
- *       id desc
  *     limit :limit!::integer
  *   ) as failure
  * ) as failed
@@ -86,7 +83,7 @@ export interface SyncLogCountByPeriodResult {
  */
 export const syncLogCountByPeriod = new PreparedQuery<SyncLogCountByPeriodParams,SyncLogCountByPeriodResult>({
   name: 'syncLogCountByPeriod',
-  statementName: 'syncLogCountByPeriod_4fce4493',
+  statementName: 'syncLogCountByPeriod_dd7252fd',
   isPreparable: true,
   params: [
     { name: 'limit', required: true },
@@ -138,9 +135,6 @@ cross join lateral (
       and status = 'error'
       and occurred_at >= period.starts_at
       and occurred_at < period.ends_at
-    order by
-      occurred_at desc,
-      id desc
     limit $1::integer
   ) as failure
 ) as failed
