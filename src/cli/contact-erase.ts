@@ -121,7 +121,12 @@ async function eraseAgain(file: string, { json }: EraseOptions): Promise<void> {
   await printResult(
     json
       ? formatJson({ keyId: key.id, repeated })
-      : `Erased ${numberOf('erased')} again; ${numberOf('absent')} had not come back.`,
+      : [
+          `Erased ${numberOf('erased')} again; ${numberOf('absent')} had not come back.`,
+          ...(numberOf('organisation_erased') === 0
+            ? []
+            : [`Of organisations that were erased later: ${numberOf('organisation_erased')}.`]),
+        ].join(' '),
   );
   const failed = repeated.flatMap(({ erasureId, error }) =>
     error === undefined ? [] : [`proof ${erasureId}: ${error.message} (${error.code}).`],

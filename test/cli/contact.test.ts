@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { ErasureKey } from '../../src/migrations.js';
 import { agencyWithOttoline, log } from '../erasure/agency.js';
 import { type Run, runCli } from '../support/cli.js';
 import { useDatabase } from '../support/database.js';
@@ -183,10 +184,47 @@ describe('contact erasures', () => {
       code: 1,
       stdout: expect.stringMatching(/^Erased 1 again; /),
       stderr: expect.stringMatching(
-        /1 proof could not be repeated: proof \d+: contact .* was merged into the person.* \(40001\)/,
+        /1 proof could not be repeated: proof \d+: contact .* was merged into .* after that had been erased \(CRM04\)/,
       ),
     });
     expect(await placesOf(pool, other.ottoline)).toEqual([]);
+  });
+
+  test('of a person whose organisation was erased later are counted by --again', async () => {
+    const key = ErasureKey.parse(secret);
+    const organisationId = randomUUID();
+    const proof = { organisationId, erasedBy: 'test', keyId: key.id, counts: {} };
+    const erasures = [
+      {
+        ...proof,
+        erasureId: '1',
+        subject: 'contact',
+        erasedAt: '2026-11-01T00:00:00.000000Z',
+        finishedAt: '2026-11-01T00:00:00.000000Z',
+        subjectHashes: [key.hashContact(organisationId, randomUUID()).toString('hex')],
+        records: [{ hash: '0'.repeat(64), account: null }],
+      },
+      {
+        ...proof,
+        erasureId: '2',
+        subject: 'organisation',
+        erasedAt: '2026-11-02T00:00:00.000000Z',
+        finishedAt: '2026-11-02T00:00:01.000000Z',
+        subjectHashes: [key.hashOrganisation(organisationId).toString('hex')],
+        records: [],
+      },
+    ];
+    const again = await run([
+      'erase',
+      '--again',
+      await fileOf(JSON.stringify({ erasures })),
+      '--allow-production',
+    ]);
+    expect(again).toEqual({
+      code: 0,
+      stdout: 'Erased 0 again; 0 had not come back. Of organisations that were erased later: 1.\n',
+      stderr: '',
+    });
   });
 
   test.each([
