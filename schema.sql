@@ -1679,7 +1679,11 @@ declare
   own_ids text[];
   -- Other contacts that had one of these records once.
   former_contacts uuid[];
+  -- Those of the person who were erased before.
+  proven uuid[];
   stranger uuid;
+  merged_into uuid;
+  merge uuid;
   erasure bigint;
   row_counts jsonb := '{}';
   affected bigint;
@@ -1728,6 +1732,40 @@ begin
   perform public.crm_lock_log(organisation, true);
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
+  select coalesce(array_agg(given.contact_id), '{}')
+  into proven
+  from unnest(people, subject_hashes) as given (contact_id, hash)
+  where given.hash in (
+    select unnest(proof.subject_hashes)
+    from public.crm_erasures as proof
+    where proof.organisation_id = organisation
+      and proof.subject = 'contact'
+  );
+  -- An erasure leaves no merge, so that this one came after: whoever was merged into an erased contact may be alive.
+  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on' then
+    select
+      change.from_contact_id,
+      change.to_contact_id,
+      change.operation_id
+    into
+      stranger,
+      merged_into,
+      merge
+    from public.contact_external_id_changes as change
+    where change.organisation_id = organisation
+      and change.to_contact_id = any(proven)
+      and change.kind = 'contacts_merged'
+      and change.external_id is null
+      and change.undone_by is null
+      and change.from_contact_id <> all(proven)
+    limit 1;
+    if stranger is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('contact %s was merged into %s after that had been erased', stranger, merged_into),
+        hint = format('Undo merge %s (contactMergeUndo), and erase it then. If they are one person, erase both with PGOPTIONS="-c crm_schema.allow_data_loss=on".', merge);
+    end if;
+  end if;
   select lineage.contact_id
   into stranger
   from public.crm_contact_lineage(organisation, people) as lineage
@@ -1748,6 +1786,17 @@ begin
     and change.external_id is null
     and change.undone_by is null
     and change.to_contact_id <> all(people)
+    -- Nothing of a contact that had been erased was left to merge: that they were merged is forgotten below.
+    and not (
+      change.from_contact_id = any(proven)
+      and not exists (
+        select
+        from public.contact_external_id_changes as moved
+        where moved.organisation_id = organisation
+          and moved.operation_id = change.operation_id
+          and moved.external_id is not null
+      )
+    )
   limit 1;
   if stranger is not null then
     raise exception using
@@ -1865,7 +1914,8 @@ begin
     and (
       (
         failure.direction = 'outbound'
-        and failure.record_id = any(people::text[])
+        -- Raw SQL may have written it in upper case.
+        and failure.record_id = any(people::text[] || upper(people::text)::text[])
       )
       or (
         failure.direction = 'inbound'
@@ -2087,7 +2137,7 @@ $_$;
 -- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2102,6 +2152,8 @@ CREATE FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash
 declare
   organisation constant uuid := organisation_id;
   live text;
+  -- The connections that the last pass has locked; null before.
+  locked uuid[];
   step record;
 begin
   perform public.crm_require_read_committed('an organisation cannot be erased');
@@ -2111,55 +2163,73 @@ begin
       message = 'an erasure needs an organisation, a hash, a key id and a batch size of at least 1';
   end if;
 
-  -- Also keeps two erasures of one organisation apart.
-  perform
-  from public.crm_connections as connection
-  where connection.organisation_id = organisation
-  order by connection.id
-  for no key update;
-  select string_agg(connection.provider, ', ' order by connection.provider)
-  into live
-  from public.crm_connections as connection
-  where connection.organisation_id = organisation
-    and connection.status <> 'disconnected';
-  if live is not null then
-    raise exception using
-      errcode = 'CRM04',
-      message = format('the organisation is still connected to %s', live),
-      hint = 'Disconnect its CRMs, and erase it then.';
-  end if;
-  select string_agg(connection.provider, ', ' order by connection.provider)
-  into live
-  from public.crm_connections as connection
-  where connection.organisation_id = organisation
-    and connection.revocation = 'pending';
-  if live is not null then
-    raise exception using
-      errcode = 'CRM04',
-      message = format('the credentials of the organisation at %s have still to be revoked', live),
-      hint = 'Let a worker revoke them, or wipe them with credentialsRevoked: without them, nobody can.';
-  end if;
-
-  select erasure.id
-  into erasure_id
-  from public.crm_erasures as erasure
-  where erasure.organisation_id = organisation
-    and erasure.subject = 'organisation'
-    and erasure.finished_at is null
-  order by erasure.id desc
-  limit 1
-  for no key update;
-
   for pass in 1..2 loop
-    if pass = 2 then
-      -- Nothing is left. From here on nothing can come: who adds something holds its connection, or the lock of the ids.
+    if pass = 1 then
+      -- Also keeps two erasures of one organisation apart.
       perform
       from public.crm_connections as connection
       where connection.organisation_id = organisation
       order by connection.id
-      for update;
+      for no key update;
+      perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+    else
+      -- Nothing is left. From here on nothing can come: who adds something holds its connection, or the lock of the ids.
+      select coalesce(array_agg(connection.id), '{}')
+      into locked
+      from (
+        select connections.id
+        from public.crm_connections as connections
+        where connections.organisation_id = organisation
+        order by connections.id
+        for update
+      ) as connection;
     end if;
-    perform public.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+
+    -- After the locks: whoever was waited for, or did not wait, may have connected a CRM meanwhile.
+    select string_agg(connection.provider, ', ' order by connection.provider)
+    into live
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.status <> 'disconnected';
+    if live is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('the organisation is still connected to %s', live),
+        hint = 'Disconnect its CRMs, and erase it then.';
+    end if;
+    select string_agg(connection.provider, ', ' order by connection.provider)
+    into live
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.revocation = 'pending';
+    if live is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('the credentials of the organisation at %s have still to be revoked', live),
+        hint = 'Let a worker revoke them, or wipe them with credentialsRevoked: without them, nobody can.';
+    end if;
+    select string_agg(connection.provider, ', ' order by connection.provider)
+    into live
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.id <> all(locked);
+    if live is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('the organisation was connected to %s meanwhile', live),
+        hint = 'Erase it again.';
+    end if;
+
+    select erasure.id
+    into erasure_id
+    from public.crm_erasures as erasure
+    where erasure.organisation_id = organisation
+      and erasure.subject = 'organisation'
+      and erasure.finished_at is null
+    order by erasure.id desc
+    limit 1
+    for no key update;
+
     for step in select tables.held, tables.counted_as from public.crm_organisation_tables() as tables loop
       -- The way through the log's trigger, for this statement alone.
       perform set_config('crm_schema.erasing', 'on', true);
@@ -2206,8 +2276,10 @@ begin
         and other.account = limits.scope
         and other.status <> 'disconnected'
     );
+  -- Not one that was connected since.
   delete from public.crm_connections as connection
-  where connection.organisation_id = organisation;
+  where connection.organisation_id = organisation
+    and connection.id = any(locked);
   get diagnostics deleted = row_count;
   is_finished := true;
   if deleted > 0 and erasure_id is null then
@@ -2230,7 +2302,7 @@ $_$;
 -- Name: FUNCTION crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) IS 'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
+COMMENT ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) IS 'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, also one that was made meanwhile, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
 
 --
 -- Name: crm_erased_record_hash(bytea, text, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -2262,11 +2334,12 @@ CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers t
 declare
   organisation constant uuid := organisation_id;
 begin
-  perform public.crm_check_caller_organisation(organisation);
-  -- In an organisation that has erased nobody, it costs one look-up.
+  -- In an organisation that has erased nobody, it costs one look-up, and refuses nobody: the guards call it for users
+  -- whom they have checked themselves, also in a function of the host that runs as another user.
   if not exists (select from public.crm_erasure_salts as salts where salts.organisation_id = organisation) then
     return;
   end if;
+  perform public.crm_check_caller_organisation(organisation);
   return query
   select given.record_number
   from unnest(providers, entity_types, external_ids)
@@ -2323,7 +2396,7 @@ $$;
 -- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -3819,6 +3892,8 @@ begin
   ) then
     return;
   end if;
+  -- Before it looks at records: whether it refuses must not depend on them.
+  perform public.crm_check_caller_organisation(organisation_id);
   select string_agg(encode(erased.hash, 'hex'), ' ')
   into unlinked
   from public.crm_erasure_salts as salts
@@ -3842,7 +3917,6 @@ begin
   if unlinked is null then
     return;
   end if;
-  perform public.crm_check_caller_organisation(organisation_id);
   perform set_config('crm_schema.unlinked_records', concat_ws(' ', nullif(noted, ''), unlinked), true);
 end
 $$;
@@ -3851,7 +3925,7 @@ $$;
 -- Name: FUNCTION crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
+COMMENT ON FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 --
 -- Name: crm_organisation_id(); Type: FUNCTION; Schema: public; Owner: -

@@ -224,11 +224,12 @@ as $body$
 declare
   organisation constant uuid := organisation_id;
 begin
-  perform %1$I.crm_check_caller_organisation(organisation);
-  -- In an organisation that has erased nobody, it costs one look-up.
+  -- In an organisation that has erased nobody, it costs one look-up, and refuses nobody: the guards call it for users
+  -- whom they have checked themselves, also in a function of the host that runs as another user.
   if not exists (select from %1$I.crm_erasure_salts as salts where salts.organisation_id = organisation) then
     return;
   end if;
+  perform %1$I.crm_check_caller_organisation(organisation);
   return query
   select given.record_number
   from unnest(providers, entity_types, external_ids)
@@ -283,7 +284,7 @@ $body$
 $create$);
 
 comment on function crm_find_erased_records(uuid, text[], text[], text[]) is
-  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 select crm_run_in_schema($create$
 create function %1$I.crm_note_unlinked_record(
@@ -309,6 +310,8 @@ begin
   ) then
     return;
   end if;
+  -- Before it looks at records: whether it refuses must not depend on them.
+  perform %1$I.crm_check_caller_organisation(organisation_id);
   select string_agg(encode(erased.hash, 'hex'), ' ')
   into unlinked
   from %1$I.crm_erasure_salts as salts
@@ -332,14 +335,13 @@ begin
   if unlinked is null then
     return;
   end if;
-  perform %1$I.crm_check_caller_organisation(organisation_id);
   perform set_config('crm_schema.unlinked_records', concat_ws(' ', nullif(noted, ''), unlinked), true);
 end
 $body$
 $create$);
 
 comment on function crm_note_unlinked_record(uuid, text, text, text) is
-  'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
+  'Notes, until the end of the transaction, that a record whose id was an erased person''s once is linked to somebody else and is about to be unlinked: whoever moves it links it again. By its hash, which nobody can make who does not read the salts. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 -- 1. An id of an erased person is not linked again, whatever release the worker is of.
 

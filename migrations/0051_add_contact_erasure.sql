@@ -339,7 +339,11 @@ declare
   own_ids text[];
   -- Other contacts that had one of these records once.
   former_contacts uuid[];
+  -- Those of the person who were erased before.
+  proven uuid[];
   stranger uuid;
+  merged_into uuid;
+  merge uuid;
   erasure bigint;
   row_counts jsonb := '{}';
   affected bigint;
@@ -388,6 +392,40 @@ begin
   perform %1$I.crm_lock_log(organisation, true);
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
+  select coalesce(array_agg(given.contact_id), '{}')
+  into proven
+  from unnest(people, subject_hashes) as given (contact_id, hash)
+  where given.hash in (
+    select unnest(proof.subject_hashes)
+    from %1$I.crm_erasures as proof
+    where proof.organisation_id = organisation
+      and proof.subject = 'contact'
+  );
+  -- An erasure leaves no merge, so that this one came after: whoever was merged into an erased contact may be alive.
+  if current_setting('crm_schema.allow_data_loss', true) is distinct from 'on' then
+    select
+      change.from_contact_id,
+      change.to_contact_id,
+      change.operation_id
+    into
+      stranger,
+      merged_into,
+      merge
+    from %1$I.contact_external_id_changes as change
+    where change.organisation_id = organisation
+      and change.to_contact_id = any(proven)
+      and change.kind = 'contacts_merged'
+      and change.external_id is null
+      and change.undone_by is null
+      and change.from_contact_id <> all(proven)
+    limit 1;
+    if stranger is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('contact %%s was merged into %%s after that had been erased', stranger, merged_into),
+        hint = format('Undo merge %%s (contactMergeUndo), and erase it then. If they are one person, erase both with PGOPTIONS="-c crm_schema.allow_data_loss=on".', merge);
+    end if;
+  end if;
   select lineage.contact_id
   into stranger
   from %1$I.crm_contact_lineage(organisation, people) as lineage
@@ -408,6 +446,17 @@ begin
     and change.external_id is null
     and change.undone_by is null
     and change.to_contact_id <> all(people)
+    -- Nothing of a contact that had been erased was left to merge: that they were merged is forgotten below.
+    and not (
+      change.from_contact_id = any(proven)
+      and not exists (
+        select
+        from %1$I.contact_external_id_changes as moved
+        where moved.organisation_id = organisation
+          and moved.operation_id = change.operation_id
+          and moved.external_id is not null
+      )
+    )
   limit 1;
   if stranger is not null then
     raise exception using
@@ -525,7 +574,8 @@ begin
     and (
       (
         failure.direction = 'outbound'
-        and failure.record_id = any(people::text[])
+        -- Raw SQL may have written it in upper case.
+        and failure.record_id = any(people::text[] || upper(people::text)::text[])
       )
       or (
         failure.direction = 'inbound'
@@ -745,7 +795,7 @@ $body$
 $create$);
 
 comment on function crm_erase_contact(uuid, uuid[], bytea[], text, bytea) is
-  'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else or a parameter is wrong.';
+  'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
 
 -- 4. The way back.
 

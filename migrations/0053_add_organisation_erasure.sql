@@ -101,6 +101,8 @@ as $body$
 declare
   organisation constant uuid := organisation_id;
   live text;
+  -- The connections that the last pass has locked; null before.
+  locked uuid[];
   step record;
 begin
   perform %1$I.crm_require_read_committed('an organisation cannot be erased');
@@ -110,55 +112,73 @@ begin
       message = 'an erasure needs an organisation, a hash, a key id and a batch size of at least 1';
   end if;
 
-  -- Also keeps two erasures of one organisation apart.
-  perform
-  from %1$I.crm_connections as connection
-  where connection.organisation_id = organisation
-  order by connection.id
-  for no key update;
-  select string_agg(connection.provider, ', ' order by connection.provider)
-  into live
-  from %1$I.crm_connections as connection
-  where connection.organisation_id = organisation
-    and connection.status <> 'disconnected';
-  if live is not null then
-    raise exception using
-      errcode = 'CRM04',
-      message = format('the organisation is still connected to %%s', live),
-      hint = 'Disconnect its CRMs, and erase it then.';
-  end if;
-  select string_agg(connection.provider, ', ' order by connection.provider)
-  into live
-  from %1$I.crm_connections as connection
-  where connection.organisation_id = organisation
-    and connection.revocation = 'pending';
-  if live is not null then
-    raise exception using
-      errcode = 'CRM04',
-      message = format('the credentials of the organisation at %%s have still to be revoked', live),
-      hint = 'Let a worker revoke them, or wipe them with credentialsRevoked: without them, nobody can.';
-  end if;
-
-  select erasure.id
-  into erasure_id
-  from %1$I.crm_erasures as erasure
-  where erasure.organisation_id = organisation
-    and erasure.subject = 'organisation'
-    and erasure.finished_at is null
-  order by erasure.id desc
-  limit 1
-  for no key update;
-
   for pass in 1..2 loop
-    if pass = 2 then
-      -- Nothing is left. From here on nothing can come: who adds something holds its connection, or the lock of the ids.
+    if pass = 1 then
+      -- Also keeps two erasures of one organisation apart.
       perform
       from %1$I.crm_connections as connection
       where connection.organisation_id = organisation
       order by connection.id
-      for update;
+      for no key update;
+      perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+    else
+      -- Nothing is left. From here on nothing can come: who adds something holds its connection, or the lock of the ids.
+      select coalesce(array_agg(connection.id), '{}')
+      into locked
+      from (
+        select connections.id
+        from %1$I.crm_connections as connections
+        where connections.organisation_id = organisation
+        order by connections.id
+        for update
+      ) as connection;
     end if;
-    perform %1$I.crm_lock_external_ids(organisation, array['agentos', 'alto', 'custom', 'loop', 'reapit', 'street']);
+
+    -- After the locks: whoever was waited for, or did not wait, may have connected a CRM meanwhile.
+    select string_agg(connection.provider, ', ' order by connection.provider)
+    into live
+    from %1$I.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.status <> 'disconnected';
+    if live is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('the organisation is still connected to %%s', live),
+        hint = 'Disconnect its CRMs, and erase it then.';
+    end if;
+    select string_agg(connection.provider, ', ' order by connection.provider)
+    into live
+    from %1$I.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.revocation = 'pending';
+    if live is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('the credentials of the organisation at %%s have still to be revoked', live),
+        hint = 'Let a worker revoke them, or wipe them with credentialsRevoked: without them, nobody can.';
+    end if;
+    select string_agg(connection.provider, ', ' order by connection.provider)
+    into live
+    from %1$I.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.id <> all(locked);
+    if live is not null then
+      raise exception using
+        errcode = 'CRM04',
+        message = format('the organisation was connected to %%s meanwhile', live),
+        hint = 'Erase it again.';
+    end if;
+
+    select erasure.id
+    into erasure_id
+    from %1$I.crm_erasures as erasure
+    where erasure.organisation_id = organisation
+      and erasure.subject = 'organisation'
+      and erasure.finished_at is null
+    order by erasure.id desc
+    limit 1
+    for no key update;
+
     for step in select tables.held, tables.counted_as from %1$I.crm_organisation_tables() as tables loop
       -- The way through the log's trigger, for this statement alone.
       perform set_config('crm_schema.erasing', 'on', true);
@@ -205,8 +225,10 @@ begin
         and other.account = limits.scope
         and other.status <> 'disconnected'
     );
+  -- Not one that was connected since.
   delete from %1$I.crm_connections as connection
-  where connection.organisation_id = organisation;
+  where connection.organisation_id = organisation
+    and connection.id = any(locked);
   get diagnostics deleted = row_count;
   is_finished := true;
   if deleted > 0 and erasure_id is null then
@@ -227,7 +249,7 @@ $body$
 $create$);
 
 comment on function crm_erase_organisation(uuid, bytea, text, integer) is
-  'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
+  'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, also one that was made meanwhile, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function

@@ -5,6 +5,7 @@ import { contactEraseAgain, isProofs, type RepeatedErasure } from '../erasure/er
 import { ErasureKey, erasureKeyVariable } from '../erasure/erasure-key.js';
 import { type ErasureProof, erasureList } from '../erasure/proofs.js';
 import { withConnection } from './database.js';
+import { isBlocked, lockHelp, withErasingConnection } from './erasing-connection.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatQuantity } from './numbers.js';
 import { checkProduction, parseUuid } from './options.js';
@@ -53,8 +54,11 @@ Environment:
                           base64, from openssl rand -base64 32
 Ends the open runs of the organisation: their workers get lease_lost and start
 again.
-Locks, for a moment, also with --dry-run: the organisation's connections and its
-external ids. Nobody else waits.`;
+Locks, for a moment, also with --dry-run: the organisation's connections, its
+external ids, the contacts, and its log for whoever logs without a run. It waits
+for transactions that have these, and whoever syncs, links, merges or logs there
+waits for it. Another organisation may share a lock by chance.
+${lockHelp}`;
 
 async function erase(options: EraseOptions, command: Command): Promise<void> {
   const { organisation, contact, again, dryRun = false } = options;
@@ -71,7 +75,7 @@ async function erase(options: EraseOptions, command: Command): Promise<void> {
   }
   if (!dryRun) checkProduction(options, command, 'erase');
   const key = readKey();
-  const erasure = await withConnection(async (client) => {
+  const erasure = await withErasingConnection('Nothing was erased', async (client) => {
     await client.query('begin');
     const erased = await contactErase(client, key, { organisationId: organisation, contactId: contact });
     if (rowsOf(erased) === 0) {
@@ -115,16 +119,31 @@ function erasureReport({ erasureId, contactIds, counts }: ContactErasure, isDryR
 async function eraseAgain(file: string, { json }: EraseOptions): Promise<void> {
   const proofs = await readProofs(file);
   const key = readKey();
-  const repeated = await withConnection((client) => contactEraseAgain(client, key, proofs));
+  const { repeated, blockers } = await withErasingConnection(
+    'The proofs before were repeated',
+    async (client, sessions) => ({
+      repeated: await contactEraseAgain(client, key, proofs),
+      blockers: sessions.last,
+    }),
+  );
   const numberOf = (outcome: RepeatedErasure['outcome']) =>
     repeated.filter((each) => each.outcome === outcome).length;
   await printResult(
     json
       ? formatJson({ keyId: key.id, repeated })
-      : `Erased ${numberOf('erased')} again; ${numberOf('absent')} had not come back.`,
+      : [
+          `Erased ${numberOf('erased')} again; ${numberOf('absent')} had not come back.`,
+          ...(numberOf('organisation_erased') === 0
+            ? []
+            : [`Of organisations that were erased later: ${numberOf('organisation_erased')}.`]),
+        ].join(' '),
   );
   const failed = repeated.flatMap(({ erasureId, error }) =>
-    error === undefined ? [] : [`proof ${erasureId}: ${error.message} (${error.code}).`],
+    error === undefined
+      ? []
+      : [
+          `proof ${erasureId}: ${isBlocked(error) ? `blocked by ${blockers}` : error.message} (${error.code}).`,
+        ],
   );
   const otherKey =
     numberOf('other_key') === 0

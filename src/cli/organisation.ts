@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { ErasureKey, erasureKeyVariable } from '../erasure/erasure-key.js';
 import { organisationErase, organisationRows } from '../erasure/organisation-erasure.js';
-import { withConnection } from './database.js';
+import { lockHelp, withErasingConnection } from './erasing-connection.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatNumber, formatQuantity } from './numbers.js';
 import { checkProduction, parseUuid, wholeNumberParser } from './options.js';
@@ -37,14 +37,16 @@ export function organisationCommand(): Command {
 const eraseHelp = `
 Environment:
   ${erasureKeyVariable}  the key of the proof, as for contact erase
-Locks: only rows of this organisation, and its external ids; no other one waits.
+Locks, for a batch: only rows of this organisation, and its external ids. Another
+one may share a lock of ids by chance, and waits for a batch at most.
+${lockHelp}
 Prints its progress to standard error.`;
 
 async function eraseOrganisation(options: EraseOptions, command: Command): Promise<void> {
   const { organisation: organisationId, batch: batchSize, dryRun = false } = options;
   if (!dryRun) checkProduction(options, command, 'erase');
   const key = dryRun ? null : readKey();
-  const { erasureId, counts } = await withConnection(async (client) => {
+  const { erasureId, counts } = await withErasingConnection('The batches before are kept', async (client) => {
     const rows = await organisationRows(client, organisationId);
     const total = sumOf(rows);
     if (total === 0) throw new UnmetCondition(`Nothing is kept of organisation ${organisationId}.`);

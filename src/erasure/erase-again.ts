@@ -4,7 +4,8 @@ import { refuse } from '../validation.js';
 import { eraseContacts } from './contact-erasure.js';
 import type { ErasureKey } from './erasure-key.js';
 import { asOwner } from './own-errors.js';
-import type { ErasureProof } from './proofs.js';
+import { type ErasureProof, erasureList } from './proofs.js';
+import { restoreProof } from './restore-proof.js';
 
 /** What became of a proof. */
 export interface RepeatedErasure {
@@ -14,10 +15,11 @@ export interface RepeatedErasure {
   erasureId: string;
   /**
    * `erased`: the person was there again, and is erased. `absent`: nothing was there. `other_key`: its hashes were made
-   * with another key: call it with that one. `organisation`: it is not about a person. `failed`: the server refused it,
-   * and nothing of this proof was done.
+   * with another key: call it with that one. `organisation`: it is not about a person. `organisation_erased`: nothing was
+   * there, and the whole organisation was erased after the person, as another proof says: the proof is restored, without
+   * what recognises the records. `failed`: the server refused it, and nothing of this proof was done.
    */
-  outcome: 'erased' | 'absent' | 'other_key' | 'organisation' | 'failed';
+  outcome: 'erased' | 'absent' | 'other_key' | 'organisation' | 'organisation_erased' | 'failed';
   /** How many rows were deleted or rewritten, by table; only if `erased`. */
   counts?: Record<string, number>;
   /** Why, in the server's words, which may name a contact; only if `failed`. */
@@ -34,7 +36,8 @@ export interface RepeatedErasure {
  * people since. Restores the proofs, too, so that the CRMs do not bring them back. Reads every contact id that the tables know,
  * the log included, once for each organisation. Each proof is one transaction; it may be interrupted and called again. A
  * proof that fails does not keep the others from being repeated: as where the backup has somebody else merged into the
- * person. Undo that merge, and call it again.
+ * person. Undo that merge, and call it again. A record that the proof has of another account than the table is recognised
+ * in every account.
  *
  * @param client a dedicated connection of the owner
  * @param key the key with which they were erased
@@ -49,6 +52,9 @@ export async function contactEraseAgain(
   if (!isProofs(proofs)) refuse({ field: 'proofs' }, 'must be what erasureList returns');
   await checkDedicatedConnection(client);
   const known = new Map<string, Map<string, string>>();
+  const organisationErasures = [...proofs, ...(await erasureList(client))].filter(
+    ({ subject }) => subject === 'organisation',
+  );
   const repeated: RepeatedErasure[] = [];
   for (const proof of proofs) {
     const { organisationId, erasureId, subject, keyId } = proof;
@@ -64,13 +70,16 @@ export async function contactEraseAgain(
     const contacts = known.get(organisationId) ?? (await hashedContacts(client, key, organisationId));
     known.set(organisationId, contacts);
     const present = proof.subjectHashes.flatMap((hash) => contacts.get(hash) ?? []);
+    const isOrganisationErased =
+      present.length === 0 && organisationErasures.some((erasure) => isOfAllAfter(erasure, proof));
     await client.query('begin isolation level read committed');
     try {
       const counts =
         present.length === 0 ? undefined : (await eraseContacts(client, key, organisationId, present)).counts;
-      await restoreProof(client, key, proof);
+      await restoreProof(client, key, isOrganisationErased ? { ...proof, records: [] } : proof);
       await client.query('commit');
-      repeated.push(counts === undefined ? result('absent') : { ...result('erased'), counts });
+      if (counts !== undefined) repeated.push({ ...result('erased'), counts });
+      else repeated.push(result(isOrganisationErased ? 'organisation_erased' : 'absent'));
     } catch (error) {
       await client.query('rollback').catch(() => {
         throw error;
@@ -80,6 +89,11 @@ export async function contactEraseAgain(
     }
   }
   return repeated;
+}
+
+/** Whether an organisation was erased completely, and after the person. Their times are text of one form, in UTC. */
+function isOfAllAfter({ organisationId, finishedAt }: ErasureProof, person: ErasureProof): boolean {
+  return organisationId === person.organisationId && finishedAt !== null && finishedAt > person.erasedAt;
 }
 
 /** Whether the server refused a statement, rather than the user (a `CrmSchemaError`) or the connection. */
@@ -148,50 +162,3 @@ const contactsBesideTheLog = `
 /** @param table its name, as it stands in SQL */
 const contactsInTheLog = (table: string) => `
   union select internal_id::text from ${table} where organisation_id = $1::uuid and internal_id is not null`;
-
-async function restoreProof(
-  client: DedicatedConnection,
-  key: ErasureKey,
-  proof: ErasureProof,
-): Promise<void> {
-  const { organisationId, erasedAt, erasedBy, keyId, subjectHashes, counts, records } = proof;
-  await asOwner(() =>
-    client.query(restore, [
-      organisationId,
-      keyId,
-      key.salt(organisationId),
-      subjectHashes.map((hash) => Buffer.from(hash, 'hex')),
-      erasedAt,
-      erasedBy,
-      JSON.stringify(counts),
-      records.map(({ hash }) => Buffer.from(hash, 'hex')),
-      records.map(({ account }) => account),
-    ]),
-  );
-}
-
-const restore = `
-  with known as (
-    select id
-    from crm_erasures
-    where organisation_id = $1::uuid
-      and erased_at = $5::timestamptz
-      and subject_hashes = $4::bytea[]
-    limit 1
-  ),
-  added as (
-    insert into crm_erasures (organisation_id, subject, key_id, subject_hashes, erased_at, erased_by, counts)
-    select $1::uuid, 'contact', $2::text, $4::bytea[], $5::timestamptz, $6::text, $7::jsonb
-    where not exists (select from known)
-    returning id
-  ),
-  salted as (
-    insert into crm_erasure_salts (organisation_id, key_id, salt)
-    values ($1::uuid, $2::text, $3::bytea)
-    on conflict do nothing
-  )
-  insert into crm_erased_records (organisation_id, hash, erasure_id, account)
-  select $1::uuid, record.hash, proof.id, record.account
-  from (select id from known union all select id from added) as proof
-  cross join unnest($8::bytea[], $9::text[]) as record (hash, account)
-  on conflict do nothing`;

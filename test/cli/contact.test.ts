@@ -3,6 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { syncLogRecord } from '../../src/index.js';
+import { ErasureKey } from '../../src/migrations.js';
 import { agencyWithOttoline, log } from '../erasure/agency.js';
 import { type Run, runCli } from '../support/cli.js';
 import { useDatabase } from '../support/database.js';
@@ -131,6 +133,47 @@ describe('contact erase', () => {
     expect(stderr).toContain(`the contact was merged into ${agency.ottoline}`);
   });
 
+  test('gives up after lock_timeout, says who blocks it, and can be run again', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const logger = await pool.connect();
+    const args = ['erase', ...person(agency), '--allow-production'];
+    try {
+      await logger.query("set application_name = 'webhooks'");
+      await logger.query('begin');
+      await syncLogRecord(logger, {
+        ...agency.reapit,
+        events: [{ direction: 'inbound', entityType: 'contact', externalId: 'OPEN', status: 'success' }],
+      });
+      const { code, stdout, stderr } = await run(args, { PGOPTIONS: '-c lock_timeout=700' });
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(
+        /^Blocked by process \d+ \(webhooks, idle in transaction.*\)\. Nothing was erased: run it again when that transaction has ended\.\n$/,
+      );
+      await logger.query('commit');
+      expect((await run(args)).code).toBe(0);
+    } finally {
+      logger.release(true);
+    }
+  });
+
+  test('waits five seconds for a lock by default', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const holder = await pool.connect();
+    try {
+      await holder.query('begin');
+      await holder.query('select from crm_connections where id = $1 for update', [
+        agency.reapit.connectionId,
+      ]);
+      const started = Date.now();
+      const { code, stderr } = await run(['erase', ...person(agency), '--dry-run']);
+      expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^Blocked by process \d+/) });
+      expect(Date.now() - started).toBeGreaterThan(5000);
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
+  });
+
   test('is refused to a worker, who learns who may', async () => {
     const agency = await agencyWithOttoline(pool);
     const { code, stderr } = await run(['erase', '--allow-production', ...person(agency)], {
@@ -152,6 +195,39 @@ describe('contact erasures', () => {
     const again = await run(['erase', '--again', await fileOf(stdout), '--allow-production']);
     expect(again).toMatchObject({ code: 0, stderr: '' });
     expect(again.stdout).toMatch(/^Erased 1 again; \d+ had not come back\.\n$/);
+    expect(await placesOf(pool, agency.ottoline)).toEqual([]);
+  });
+
+  test('that another session blocks are named by --again with that session', async () => {
+    const agency = await agencyWithOttoline(pool);
+    await run(['erase', ...person(agency), '--allow-production']);
+    const { erasures } = JSON.parse((await run(['erasures', '--json'])).stdout);
+    const file = await fileOf(
+      JSON.stringify({
+        erasures: erasures.filter(
+          ({ organisationId }: { organisationId: string }) => organisationId === agency.organisationId,
+        ),
+      }),
+    );
+    await log(pool, agency.reapit, [{ internalId: agency.ottoline }]);
+    const holder = await pool.connect();
+    try {
+      await holder.query('begin');
+      await holder.query('select from crm_connections where id = $1 for update', [
+        agency.reapit.connectionId,
+      ]);
+      const blocked = await run(['erase', '--again', file, '--allow-production'], {
+        PGOPTIONS: '-c lock_timeout=700',
+      });
+      expect(blocked).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/proof \d+: blocked by process \d+ .*\(55P03\)/),
+      });
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
+    expect((await run(['erase', '--again', file, '--allow-production'])).code).toBe(0);
     expect(await placesOf(pool, agency.ottoline)).toEqual([]);
   });
 
@@ -183,10 +259,47 @@ describe('contact erasures', () => {
       code: 1,
       stdout: expect.stringMatching(/^Erased 1 again; /),
       stderr: expect.stringMatching(
-        /1 proof could not be repeated: proof \d+: contact .* was merged into the person.* \(40001\)/,
+        /1 proof could not be repeated: proof \d+: contact .* was merged into .* after that had been erased \(CRM04\)/,
       ),
     });
     expect(await placesOf(pool, other.ottoline)).toEqual([]);
+  });
+
+  test('of a person whose organisation was erased later are counted by --again', async () => {
+    const key = ErasureKey.parse(secret);
+    const organisationId = randomUUID();
+    const proof = { organisationId, erasedBy: 'test', keyId: key.id, counts: {} };
+    const erasures = [
+      {
+        ...proof,
+        erasureId: '1',
+        subject: 'contact',
+        erasedAt: '2026-11-01T00:00:00.000000Z',
+        finishedAt: '2026-11-01T00:00:00.000000Z',
+        subjectHashes: [key.hashContact(organisationId, randomUUID()).toString('hex')],
+        records: [{ hash: '0'.repeat(64), account: null }],
+      },
+      {
+        ...proof,
+        erasureId: '2',
+        subject: 'organisation',
+        erasedAt: '2026-11-02T00:00:00.000000Z',
+        finishedAt: '2026-11-02T00:00:01.000000Z',
+        subjectHashes: [key.hashOrganisation(organisationId).toString('hex')],
+        records: [],
+      },
+    ];
+    const again = await run([
+      'erase',
+      '--again',
+      await fileOf(JSON.stringify({ erasures })),
+      '--allow-production',
+    ]);
+    expect(again).toEqual({
+      code: 0,
+      stdout: 'Erased 0 again; 0 had not come back. Of organisations that were erased later: 1.\n',
+      stderr: '',
+    });
   });
 
   test.each([

@@ -107,6 +107,28 @@ describe('crm-schema organisation erase', () => {
     expect((await runCli(eraseArgs(organisationId), env)).code).toBe(0);
   });
 
+  test('gives up after lock_timeout, says who blocks it, and can be run again', async () => {
+    const holder = await pool.connect();
+    try {
+      await holder.query('begin');
+      await holder.query('select from crm_connections where organisation_id = $1 for update', [
+        organisationId,
+      ]);
+      const { code, stderr } = await runCli(eraseArgs(organisationId), {
+        ...env,
+        PGOPTIONS: '-c lock_timeout=700',
+      });
+      expect(code).toBe(1);
+      expect(stderr).toMatch(
+        /^Blocked by process \d+ .*\. The batches before are kept: run it again when that transaction has ended\.$/m,
+      );
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
+    expect((await runCli(eraseArgs(organisationId), env)).code).toBe(0);
+  });
+
   test('exits with 3 if nothing is kept of the organisation', async () => {
     const id = randomUUID();
     expect(await runCli(eraseArgs(id), env)).toEqual({

@@ -1,9 +1,23 @@
 import { randomBytes } from 'node:crypto';
+import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
-import { contactMerge, externalRecordCheckMany } from '../../src/index.js';
-import { contactErase, contactEraseAgain, ErasureKey, erasureList } from '../../src/migrations.js';
-import { rolledBack, useDatabase } from '../support/database.js';
+import {
+  connectionDisconnect,
+  connectionSetAccount,
+  contactExternalIdLink,
+  contactMerge,
+  externalRecordCheckMany,
+} from '../../src/index.js';
+import {
+  contactErase,
+  contactEraseAgain,
+  ErasureKey,
+  erasureList,
+  organisationErase,
+} from '../../src/migrations.js';
+import { connect } from '../support/connection.js';
+import { createTenant, rolledBack, useDatabase } from '../support/database.js';
 import { placesOf } from '../support/erasure.js';
 import { useMember } from '../support/roles.js';
 import { agencyWithOttoline, log } from './agency.js';
@@ -174,6 +188,115 @@ test('a proof that cannot be repeated, because the backup has somebody merged in
     { outcome: 'erased' },
     { outcome: 'absent' },
   ]);
+});
+
+test('a record that was erased in several accounts stays known in each after a restore from before the second', async () => {
+  const { organisationId, contactIds } = await createTenant(pool, 1);
+  const [ottoline] = contactIds as [string];
+  const key = newKey();
+  const record = { entityType: 'contact', externalId: 'X' };
+  const linkIn = async (client: pg.PoolClient, account: string) => {
+    const connection = await connect(client, organisationId, 'alto');
+    await connectionSetAccount(client, { ...connection, account });
+    await contactExternalIdLink(client, { organisationId, provider: 'alto', ...record, contactId: ottoline });
+    await log(client, connection, [{ externalId: record.externalId, internalId: ottoline }]);
+    return connection;
+  };
+  await rolledBack(pool, async (client) => {
+    await connectionDisconnect(client, await linkIn(client, 'first'));
+    await client.query('savepoint backup');
+    await linkIn(client, 'second');
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    expect(proofs[0]?.records).toMatchObject([{ account: null }]);
+    await client.query('rollback to backup');
+    await client.query('commit');
+
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'erased' }]);
+    const connection = await connect(client, organisationId, 'alto');
+    await connectionSetAccount(client, { ...connection, account: 'second' });
+    expect(
+      await externalRecordCheckMany(client, { organisationId, provider: 'alto', records: [record] }),
+    ).toMatchObject([{ decision: 'contact_deleted' }]);
+  });
+});
+
+test.each(['the table', 'the file'])(
+  'a person of an organisation that was erased later, as a proof in %s says, gets no hashes again',
+  async (place) => {
+    const { organisationId, ottoline, barnaby } = await agencyWithOttoline(pool);
+    const key = newKey();
+    const ofThisOrganisation = async (client: pg.Client) =>
+      (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    const kept = async () =>
+      (
+        await pool.query(
+          `select
+           (select count(*)::integer from crm_erasure_salts where organisation_id = $1) as salts,
+           (select count(*)::integer from crm_erased_records where organisation_id = $1) as records,
+           (select count(*)::integer from crm_erasures where organisation_id = $1 and subject = 'contact') as proofs`,
+          [organisationId],
+        )
+      ).rows[0];
+    await withClient(url, async (client) => {
+      await contactErase(client, key, { organisationId, contactId: ottoline });
+      const before = await ofThisOrganisation(client);
+      const { rows: connections } = await pool.query(
+        "select id from crm_connections where organisation_id = $1 and status <> 'disconnected'",
+        [organisationId],
+      );
+      for (const { id } of connections)
+        await connectionDisconnect(pool, { organisationId, connectionId: id });
+      await organisationErase(client, key, { organisationId });
+      const after = await ofThisOrganisation(client);
+      if (place === 'the file')
+        await pool.query('delete from crm_erasures where organisation_id = $1', [organisationId]);
+
+      const repeated = await contactEraseAgain(client, key, place === 'the file' ? after : before);
+      expect(repeated.filter(({ outcome }) => outcome !== 'organisation')).toMatchObject([
+        { outcome: 'organisation_erased' },
+      ]);
+      expect(await kept()).toEqual({ salts: 0, records: 0, proofs: 1 });
+
+      // Who is erased after the organisation has come back is recognised.
+      await connect(pool, organisationId, 'reapit');
+      await contactExternalIdLink(pool, {
+        organisationId,
+        provider: 'reapit',
+        entityType: 'contact',
+        externalId: 'LATER',
+        contactId: barnaby,
+      });
+      await contactErase(client, key, { organisationId, contactId: barnaby });
+      const later = await ofThisOrganisation(client);
+      await pool.query('delete from crm_erased_records where organisation_id = $1', [organisationId]);
+      expect(await contactEraseAgain(client, key, later)).toContainEqual(
+        expect.objectContaining({ outcome: 'absent' }),
+      );
+      expect(await kept()).toMatchObject({ salts: 1, records: 1 });
+    });
+  },
+);
+
+test('a failing push that was written with the contact in upper case is erased, also again', async () => {
+  const { organisationId, reapit, ottoline } = await agencyWithOttoline(pool);
+  const key = newKey();
+  const fail = () =>
+    pool.query(
+      `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+       values ($1, $2, 'outbound', 'contact', $3, 1, '{"kind":"internal","retryable":true,"message":"It failed."}', now(), now(), now())`,
+      [organisationId, reapit.connectionId, ottoline.toUpperCase()],
+    );
+  await fail();
+  await withClient(url, async (client) => {
+    const { counts } = await contactErase(client, key, { organisationId, contactId: ottoline });
+    expect(counts).toMatchObject({ crm_sync_failures: 3 });
+    expect(await placesOf(pool, ottoline.toUpperCase())).toEqual([]);
+    await fail();
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'erased' }]);
+    expect(await placesOf(pool, ottoline.toUpperCase())).toEqual([]);
+  });
 });
 
 test('proofs of another key and of organisations are reported, and change nothing', async () => {

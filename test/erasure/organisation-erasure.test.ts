@@ -49,6 +49,20 @@ const batchOf = (organisationId: string, size: number) => [
   [organisationId, key.hashOrganisation(organisationId), key.id, size],
 ];
 
+/** Waits until a session waits for a lock. */
+const untilWaiting = () =>
+  expect
+    .poll(
+      async () => {
+        const { rows } = await pool.query(
+          "select count(*)::integer as waiting from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        );
+        return rows[0].waiting;
+      },
+      { timeout: 20_000 },
+    )
+    .toBe(1);
+
 let leaving: Awaited<ReturnType<typeof leavingAgency>>;
 beforeEach(async () => {
   leaving = await leavingAgency(pool);
@@ -150,6 +164,57 @@ describe('organisationErase', () => {
     expect(await rowsOf(pool, leaving.organisationId)).toEqual(before);
     await connectionDisconnect(pool, again);
     expect((await erase(leaving.organisationId)).counts).toMatchObject({ crm_connections: 2 });
+  });
+
+  test('refuses if a CRM was connected while its last batch waited, and loses nothing', async () => {
+    const { organisationId, connectionId } = leaving;
+    const holder = await pool.connect();
+    try {
+      await holder.query('begin');
+      await holder.query('select from crm_connections where id = $1 for key share', [connectionId]);
+      const erased = erase(organisationId);
+      const refused = expectRefused(erased, {
+        code: 'CRM04',
+        message: 'the organisation is still connected to alto',
+      });
+      await untilWaiting();
+      const { connectionId: connected } = await connect(pool, organisationId, 'alto');
+      await holder.query('commit');
+      await refused;
+      const { rows } = await pool.query(
+        'select id, status, credentials is not null as "hasCredentials" from crm_connections where organisation_id = $1 order by connected_at',
+        [organisationId],
+      );
+      expect(rows).toEqual([
+        { id: connectionId, status: 'disconnected', hasCredentials: false },
+        { id: connected, status: 'active', hasCredentials: true },
+      ]);
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
+  });
+
+  test('refuses if a CRM was connected and disconnected while its last batch waited, and erases it the next time', async () => {
+    const { organisationId, connectionId } = leaving;
+    const holder = await pool.connect();
+    try {
+      await holder.query('begin');
+      await holder.query('select from crm_connections where id = $1 for key share', [connectionId]);
+      const refused = expectRefused(erase(organisationId), {
+        code: 'CRM04',
+        message: 'the organisation was connected to alto meanwhile',
+      });
+      await untilWaiting();
+      await connectionDisconnect(pool, await connect(pool, organisationId, 'alto'));
+      await holder.query('commit');
+      await refused;
+      expect((await rowsOf(pool, organisationId)).get('crm_connections')).toHaveLength(2);
+      expect((await erase(organisationId)).counts).toMatchObject({ crm_connections: 2 });
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
   });
 
   test('refuses while credentials have still to be revoked', async () => {
@@ -258,17 +323,7 @@ test('waits for an event that is being logged, and erases it', async () => {
       events: [{ direction: 'inbound', entityType: 'contact', externalId: 'late', status: 'success' }],
     });
     const erased = erase(organisationId);
-    await expect
-      .poll(
-        async () => {
-          const { rows } = await pool.query(
-            "select count(*)::integer as waiting from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-          );
-          return rows[0].waiting;
-        },
-        { timeout: 20_000 },
-      )
-      .toBe(1);
+    await untilWaiting();
     await logging.query('commit');
     expect((await erased).counts).toMatchObject({ crm_sync_log: 109 });
     expect([...(await rowsOf(pool, organisationId)).keys()]).toEqual(['crm_erasures']);
