@@ -25,6 +25,7 @@ import { connect } from '../support/connection.js';
 import { rolledBack, useDatabase } from '../support/database.js';
 import { eraseContacts } from '../support/erasure.js';
 import { tenantWithIds } from '../support/identity.js';
+import { interruptDetach, monthName } from '../support/log-partitions.js';
 import { useMember } from '../support/roles.js';
 
 const database = useDatabase();
@@ -446,6 +447,26 @@ describe('with a month that is detached', () => {
       const { monthsNotRead } = await exported(client, tenant.organisationId, tenant.contact(0));
       expect(monthsNotRead).toEqual(['crm_sync_log_2020_01']);
     });
+  });
+});
+
+describe('with a month whose detach was interrupted', () => {
+  const own = useDatabase();
+  const member = useMember(own, 'crm_reader');
+
+  test('an export by the owner has its events, one by another names it', async () => {
+    const tenant = await tenantWithIds(own.pool, ['reapit contact 1']);
+    const key = await connect(own.pool, tenant.organisationId);
+    const month = monthName(0);
+    await syncLogRecord(own.pool, { ...key, events: [{ ...contact, externalId: '1', ...failed }] });
+    const read = (client: Queryable) => exported(client, tenant.organisationId, tenant.contact(0));
+    expect(eventIds(await read(own.pool))).toEqual(['1']);
+
+    await interruptDetach(own.url, month);
+    const byOwner = await read(own.pool);
+    expect([byOwner.monthsNotRead, eventIds(byOwner)]).toEqual([[], ['1']]);
+    const byMember = await read(member);
+    expect([byMember.monthsNotRead, eventIds(byMember)]).toEqual([[month], []]);
   });
 });
 
