@@ -84,6 +84,9 @@ describe('the index that upgrade.md builds before 0049', () => {
     const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
     const [, statement = ''] = /psql -c '(create index concurrently [^']*)'/.exec(page) ?? [];
     expect(header).toContain(statement);
+    // The same one for the months that 0049 does not reach.
+    const erasure = await readFile(projectPath('docs/operations/erasure.md'), 'utf8');
+    expect(erasure).toContain(statement.replaceAll('2026_11', '2026_05'));
 
     await migrateTo(database, logins, file);
     const month = monthName(0);
