@@ -1033,26 +1033,35 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  with logged as materialized (
-    select distinct
-      event.connection_id,
+  -- What the log and the conflicts have together with one of these contacts.
+  with named as materialized (
+    select
+      named_one.connection_id,
       connection.provider,
-      event.entity_type,
-      event.external_id
-    from unnest(contact_ids) as person (contact_id)
-    cross join lateral (
-      select
-        entry.connection_id,
-        entry.entity_type,
-        entry.external_id
-      from public.crm_sync_log as entry
-      where entry.organisation_id = crm_contact_record_spans.organisation_id
-        and entry.internal_id = person.contact_id
-        and entry.external_id is not null
-    ) as event
+      named_one.entity_type,
+      named_one.external_id
+    from (
+      select event.connection_id, event.entity_type, event.external_id
+      from unnest(contact_ids) as person (contact_id)
+      cross join lateral (
+        select
+          entry.connection_id,
+          entry.entity_type,
+          entry.external_id
+        from public.crm_sync_log as entry
+        where entry.organisation_id = crm_contact_record_spans.organisation_id
+          and entry.internal_id = person.contact_id
+          and entry.external_id is not null
+      ) as event
+      union
+      select conflict.connection_id, conflict.entity_type, conflict.external_id
+      from public.crm_sync_conflicts as conflict
+      where (conflict.organisation_id = crm_contact_record_spans.organisation_id) is true
+        and conflict.contact_id = any(contact_ids)
+    ) as named_one
     inner join public.crm_connections as connection
       on connection.organisation_id = crm_contact_record_spans.organisation_id
-        and connection.id = event.connection_id
+        and connection.id = named_one.connection_id
   ),
   -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
   known as materialized (
@@ -1075,8 +1084,8 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       and change.from_contact_id = any(contact_ids)
       and change.external_id is not null
     union
-    select logged.provider, logged.entity_type, logged.external_id
-    from logged
+    select named.provider, named.entity_type, named.external_id
+    from named
   ),
   -- Each contact that has or had one of these ids. Ties go to the later one: the history first, then what is present.
   link as materialized (
@@ -1086,6 +1095,7 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       known.external_id,
       record.contact_id,
       record.first_seen_at as linked_at,
+      null::timestamptz as merged_at,
       present.account,
       2 as rank,
       0::bigint as position
@@ -1116,6 +1126,7 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       known.external_id,
       record.contact_id,
       record.first_seen_at,
+      null,
       connection.account,
       1,
       0
@@ -1140,6 +1151,7 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       known.external_id,
       past.from_contact_id,
       past.linked_at,
+      past.merged_at,
       connection.account,
       0,
       past.id
@@ -1149,6 +1161,7 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
         change.id,
         change.from_contact_id,
         coalesce(change.linked_at, change.changed_at) as linked_at,
+        case when change.kind = 'contacts_merged' and change.undone_by is null then change.changed_at end as merged_at,
         change.connection_id
       from public.contact_external_id_changes as change
       where change.organisation_id = crm_contact_record_spans.organisation_id
@@ -1163,15 +1176,22 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       on connection.organisation_id = crm_contact_record_spans.organisation_id
         and connection.id = past.connection_id
   ),
-  -- From one link to the next; the first one also has what came before it.
+  -- From one link to the next; the first one also has what came before it. A merge of contacts keeps when the id was
+  -- linked: until then it was that of the contact that was merged away.
   span as (
     select
       connection.id as connection_id,
       link.entity_type,
       link.external_id,
       link.contact_id,
-      case when row_number() over times > 1 then link.linked_at end as from_at,
-      lead(link.linked_at) over times as before_at
+      case
+        when row_number() over times > 1
+          then greatest(link.linked_at, lag(link.merged_at) over times)
+      end as from_at,
+      case
+        when lead(link.contact_id) over times is not null
+          then greatest(lead(link.linked_at) over times, link.merged_at)
+      end as before_at
     from link
     inner join public.crm_connections as connection
       on connection.organisation_id = crm_contact_record_spans.organisation_id
@@ -1188,15 +1208,15 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
   where span.contact_id = any(contact_ids)
     and (span.from_at < span.before_at) is not false
   union all
-  -- Nobody was ever linked, but the log has the two together: a link that was refused.
-  select logged.connection_id, logged.entity_type, logged.external_id, null, null
-  from logged
+  -- Nobody was ever linked, but the record was named together with the contact: a link that was refused.
+  select named.connection_id, named.entity_type, named.external_id, null, null
+  from named
   where not exists (
     select
-    from link
-    where link.provider = logged.provider
-      and link.entity_type = logged.entity_type
-      and link.external_id = logged.external_id
+    from span
+    where span.connection_id = named.connection_id
+      and span.entity_type = named.entity_type
+      and span.external_id = named.external_id
   )
 $$;
 
@@ -1204,7 +1224,7 @@ $$;
 -- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round.';
+COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round.';
 
 --
 -- Name: crm_contact_records(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -

@@ -90,7 +90,7 @@ export function contactExportSchema({ tables }: Schema): string {
   const symbol = checker.getSymbolAtLocation(declaration.name) as ts.Symbol;
   const document = {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
-    title: 'ContactExport',
+    title: describe(symbol).split('.')[0],
     description: describe(symbol),
     ...objectSchema(checker.getTypeAtLocation(declaration)),
   };

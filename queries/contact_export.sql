@@ -465,14 +465,34 @@ inner join crm_connections as connection
 order by found.id;
 
 /* @name contactExportConflicts */
--- Lists the conflicts of some contacts. Returns one row for each conflict. Uses crm_sync_conflicts_contact_id_idx (`is
--- true` keeps the planner from reading all that the organisation has), and crm_connections_pkey for each row.
+-- Lists the conflicts of some contacts. Leaves out the id of a record that was not theirs when it was last edited on both
+-- sides: it is if one of the spans has it, one array element of `connectionIds`, `entityTypes`, `externalIds`,
+-- `fromTimes` and `beforeTimes` each. Returns one row for each conflict. Uses crm_sync_conflicts_contact_id_idx (`is true`
+-- keeps the planner from reading all that the organisation has), and crm_connections_pkey for each row. Nulls are allowed
+-- in `fromTimes` and `beforeTimes`.
 select
   conflict.id,
   conflict.connection_id as "connectionId",
   connection.provider,
   conflict.entity_type as "entityType",
-  conflict.external_id as "externalId",
+  case
+    when exists (
+      select
+      from unnest(
+        :connectionIds!::uuid[],
+        :entityTypes!::text[],
+        :externalIds!::text[],
+        :fromTimes!::timestamptz[],
+        :beforeTimes!::timestamptz[]
+      ) as span (connection_id, entity_type, external_id, from_at, before_at)
+      where span.connection_id = conflict.connection_id
+        and span.entity_type = conflict.entity_type
+        and span.external_id = conflict.external_id
+        and conflict.last_seen_at >= coalesce(span.from_at, '-infinity')
+        and conflict.last_seen_at < coalesce(span.before_at, 'infinity')
+    )
+      then conflict.external_id
+  end as "externalId?",
   conflict.contact_id as "contactId",
   conflict.kept,
   conflict.first_seen_at as "firstSeenAt",
@@ -549,9 +569,9 @@ order by
 /* @name contactExportEvents */
 -- Lists the events of some contacts, newest first: the page of at most `limit` before the given one. They are those
 -- logged with a contact, and those logged with a record alone at a time at which it was theirs, one array element of
--- `connectionIds`, `entityTypes`, `externalIds`, `fromTimes` and `beforeTimes` each. Uses crm_sync_log_internal_id_idx and
--- crm_sync_log_external_id_idx, and crm_connections_pkey for each event. Nulls are allowed in `fromTimes` and
--- `beforeTimes`.
+-- `connectionIds`, `entityTypes`, `externalIds`, `fromTimes` and `beforeTimes` each. Of an event with both, leaves out the
+-- record if it was not theirs at that time. Uses crm_sync_log_internal_id_idx and crm_sync_log_external_id_idx, and
+-- crm_connections_pkey for each event. Nulls are allowed in `fromTimes` and `beforeTimes`.
 with found as (
   select
     logged.connection_id,
@@ -650,7 +670,24 @@ select
   page.occurred_at as "occurredAt!",
   page.direction as "direction!",
   page.entity_type as "entityType!",
-  page.external_id as "externalId?",
+  case
+    when exists (
+      select
+      from unnest(
+        :connectionIds!::uuid[],
+        :entityTypes!::text[],
+        :externalIds!::text[],
+        :fromTimes!::timestamptz[],
+        :beforeTimes!::timestamptz[]
+      ) as span (connection_id, entity_type, external_id, from_at, before_at)
+      where span.connection_id = page.connection_id
+        and span.entity_type = page.entity_type
+        and span.external_id = page.external_id
+        and page.occurred_at >= coalesce(span.from_at, '-infinity')
+        and page.occurred_at < coalesce(span.before_at, 'infinity')
+    )
+      then page.external_id
+  end as "externalId?",
   page.internal_id as "internalId?",
   page.status as "status!",
   page.error as "error?",

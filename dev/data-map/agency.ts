@@ -56,7 +56,8 @@ export const agencyTables: Record<string, TableEntry> = {
   crm_sync_runs: {
     purpose: 'To let one worker at a time work on a connection, and to show how its syncs went.',
     kept: 'For the retention period of runs in crm_retention: 30 days after their end unless you change it.',
-    erased: 'Stays: it names no contact.',
+    erased:
+      'Stays: it names no contact. The message of an error is written by your worker, which must put no personal data there.',
     exported: { not: 'It is about a sync, and counts its records.' },
     agency: ['organisation_id', 'connection_id'],
     technical: [

@@ -16,7 +16,7 @@ export const erasureTables: Record<string, TableEntry> = {
     technical: ['key_id'],
   },
   crm_erased_records: {
-    purpose: "To not take an erased person's record from a CRM again.",
+    purpose: "So that an erased person's record is not taken from a CRM again.",
     kept: 'As long as the agency.',
     erased: 'A row is added for each of their records.',
     exported: { not: 'As crm_erasures.' },

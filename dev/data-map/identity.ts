@@ -50,7 +50,8 @@ export const identityTables: Record<string, TableEntry> = {
     agency: ['organisation_id', 'connection_id'],
   },
   contact_external_id_changes: {
-    purpose: 'To undo a merge, to follow up a wrong link, and to not import a deleted contact again.',
+    purpose:
+      'To undo a merge, to follow up a wrong link, and so that a deleted contact is not imported again.',
     kept: 'Without end: it outlives the contact.',
     erased: 'Deleted.',
     exported: { as: 'identityChanges' },

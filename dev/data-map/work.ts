@@ -47,7 +47,7 @@ export const workTables: Record<string, TableEntry> = {
   },
   crm_sync_failures: {
     purpose: 'To retry a record that failed, and to show it to a person if that does not help.',
-    kept: 'Until it succeeds. What was to be read also ends with its connection; what was to be pushed waits 90 days for another.',
+    kept: 'Until it succeeds; one that was given up or dismissed, without end while the CRM is connected. What was to be read also ends with its connection; what was to be pushed waits 90 days for another.',
     erased: 'Deleted.',
     exported: { as: 'failures' },
     identifies: ['record_id'],
@@ -69,7 +69,7 @@ export const workTables: Record<string, TableEntry> = {
   },
   crm_sync_log: {
     purpose: 'To answer what was synced, when, and what went wrong.',
-    kept: "By month, for the log's retention period in crm_retention: 395 days unless you change it.",
+    kept: "By month, for the log's retention period in crm_retention: 395 days unless you change it. A month that you detach by hand: until you drop it.",
     erased: 'The row stays for the counts, without its ids; of an error, its kind stays.',
     exported: { as: 'events' },
     identifies: ['external_id', 'internal_id'],

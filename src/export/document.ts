@@ -17,8 +17,8 @@ import type {
 } from '../types.js';
 
 /**
- * All that is kept of a person: what `contactExport` writes. `docs/contact-export.schema.json` describes the same
- * for other programs. Ids of type bigint are text.
+ * All that the sync tables keep of a person; not what is in the application's contacts. Numbers that name a row are
+ * text.
  */
 export interface ContactExport extends ContactExportHead, ContactExportSections {}
 
@@ -57,7 +57,7 @@ export interface ContactExportSections {
   conflicts: ExportedConflict[];
   /** Their records that are to be read first. */
   recordRequests: ExportedRecordRequest[];
-  /** What was read, pushed, skipped, or failed, newest first; then the same of each month that is detached from the log. */
+  /** What was read, pushed, skipped, or failed, newest first, followed by those of each month that is detached from the log. */
   events: ExportedEvent[];
 }
 
@@ -105,6 +105,8 @@ export interface ExportedIdentityChange
     queries.ContactExportIdentityChangesResult,
     { kind: IdentityChangeKind; provider: Provider | null }
   > {
+  /** The CRM of the record. Null, as are `entityType` and `externalId`, for a merge itself, and for its undoing. */
+  provider: Provider | null;
   /** The id of the record. Null for a merge itself, which names none, and for an id that is another person's now. */
   externalId: string | null;
   /** The contact of this person that the id meant before. Null if it meant none, or another person. */
@@ -130,12 +132,19 @@ export interface ExportedOutboundChange
 
 /** A failing record. */
 export interface ExportedFailure extends ExportedConnection, Omit<SyncFailure, keyof ConnectionKey> {
+  /** When the worker gave up on the record. Null while it is retried. */
+  gaveUpAt: Timestamp | null;
   /** The kind of that error. */
   kind: SyncErrorKind;
 }
 
 /** A record that was edited on both sides. */
-export interface ExportedConflict extends ExportedConnection, Omit<SyncConflict, keyof ConnectionKey> {}
+export interface ExportedConflict
+  extends ExportedConnection,
+    Omit<SyncConflict, keyof ConnectionKey | 'externalId'> {
+  /** The record's id at the CRM. Null if the record was another person's then. */
+  externalId: string | null;
+}
 
 /** A record that is to be read first. */
 export interface ExportedRecordRequest
@@ -146,11 +155,14 @@ export interface ExportedRecordRequest
 export interface ExportedEvent
   extends ExportedConnection,
     NarrowedRow<
-      Omit<SyncLogListByConnectionResult, keyof ConnectionKey>,
+      Omit<SyncLogListByConnectionResult, keyof ConnectionKey | 'externalId'>,
       {
         direction: SyncDirection;
         status: SyncStatus;
         error: SyncError | null;
         reason: SyncSkipReason | null;
       }
-    > {}
+    > {
+  /** The record's id at the CRM. Null if there is none, and if the record was another person's then. */
+  externalId: string | null;
+}

@@ -39,11 +39,14 @@ export async function readExport(
   const person = { organisationId, contactIds: contacts.map((contact) => contact.contactId) };
   const spans = await queries.contactExportSpans.run(person, client);
 
-  const ever = { ...person, ...recordsOf(spans) };
+  const ever = {
+    ...person,
+    ...recordsOf(spans),
+    fromTimes: spans.map(({ fromAt }) => fromAt),
+    beforeTimes: spans.map(({ beforeAt }) => beforeAt),
+  };
   // What is still to be done for a record is that of whoever has it now.
   const present = { ...person, ...recordsOf(spans.filter(({ beforeAt }) => beforeAt === null)) };
-  const fromTimes = spans.map(({ fromAt }) => fromAt);
-  const beforeTimes = spans.map(({ beforeAt }) => beforeAt);
   const all = <Params>(query: PreparedQuery<Params, object>, params: Params) =>
     async function* () {
       yield await query.run(params, client);
@@ -72,15 +75,13 @@ export async function readExport(
       })),
     outboundChanges: all(queries.contactExportOutboundChanges, person),
     failures: all(queries.contactExportFailures, present),
-    conflicts: all(queries.contactExportConflicts, person),
+    conflicts: all(queries.contactExportConflicts, ever),
     recordRequests: all(queries.contactExportRecordRequests, present),
     events: async function* () {
       const readable = months.filter(({ isReadable }) => isReadable).map(({ sqlName }) => sqlName);
       for (const table of ['crm_sync_log', ...readable]) {
         yield* pages(client, queries.contactExportEvents.onTable('crm_sync_log', table), (last) => ({
           ...ever,
-          fromTimes,
-          beforeTimes,
           limit: pageSize,
           beforeOccurredAt: last?.occurredAt ?? null,
           beforeId: last?.id ?? null,

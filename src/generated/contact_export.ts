@@ -1154,7 +1154,12 @@ order by found.id`,
 
 /** The parameters of {@link contactExportConflicts}. */
 export interface ContactExportConflictsParams {
+  beforeTimes: (TimestampInput | null)[];
+  connectionIds: string[];
   contactIds: string[];
+  entityTypes: string[];
+  externalIds: string[];
+  fromTimes: (TimestampInput | null)[];
   organisationId: string;
 }
 
@@ -1170,8 +1175,7 @@ export interface ContactExportConflictsResult {
   contactId: string;
   /** The kind of record, in the CRM's own terms. */
   entityType: string;
-  /** The record's id at the CRM. */
-  externalId: string;
+  externalId: string | null;
   /** When it happened first. */
   firstSeenAt: Timestamp;
   /** Names the conflict, and orders those of one instant. */
@@ -1187,8 +1191,11 @@ export interface ContactExportConflictsResult {
 }
 
 /**
- * Lists the conflicts of some contacts. Returns one row for each conflict. Uses crm_sync_conflicts_contact_id_idx (`is
- * true` keeps the planner from reading all that the organisation has), and crm_connections_pkey for each row.
+ * Lists the conflicts of some contacts. Leaves out the id of a record that was not theirs when it was last edited on both
+ * sides: it is if one of the spans has it, one array element of `connectionIds`, `entityTypes`, `externalIds`,
+ * `fromTimes` and `beforeTimes` each. Returns one row for each conflict. Uses crm_sync_conflicts_contact_id_idx (`is true`
+ * keeps the planner from reading all that the organisation has), and crm_connections_pkey for each row. Nulls are allowed
+ * in `fromTimes` and `beforeTimes`.
  *
  * @remarks
  * ```sql
@@ -1197,7 +1204,24 @@ export interface ContactExportConflictsResult {
  *   conflict.connection_id as "connectionId",
  *   connection.provider,
  *   conflict.entity_type as "entityType",
- *   conflict.external_id as "externalId",
+ *   case
+ *     when exists (
+ *       select
+ *       from unnest(
+ *         :connectionIds!::uuid[],
+ *         :entityTypes!::text[],
+ *         :externalIds!::text[],
+ *         :fromTimes!::timestamptz[],
+ *         :beforeTimes!::timestamptz[]
+ *       ) as span (connection_id, entity_type, external_id, from_at, before_at)
+ *       where span.connection_id = conflict.connection_id
+ *         and span.entity_type = conflict.entity_type
+ *         and span.external_id = conflict.external_id
+ *         and conflict.last_seen_at >= coalesce(span.from_at, '-infinity')
+ *         and conflict.last_seen_at < coalesce(span.before_at, 'infinity')
+ *     )
+ *       then conflict.external_id
+ *   end as "externalId?",
  *   conflict.contact_id as "contactId",
  *   conflict.kept,
  *   conflict.first_seen_at as "firstSeenAt",
@@ -1232,9 +1256,14 @@ export interface ContactExportConflictsResult {
  */
 export const contactExportConflicts = new PreparedQuery<ContactExportConflictsParams,ContactExportConflictsResult>({
   name: 'contactExportConflicts',
-  statementName: 'contactExportConflicts_b6e9cbe2',
+  statementName: 'contactExportConflicts_903ffee3',
   isPreparable: true,
   params: [
+    { name: 'connectionIds', required: true },
+    { name: 'entityTypes', required: true },
+    { name: 'externalIds', required: true },
+    { name: 'fromTimes', required: true },
+    { name: 'beforeTimes', required: true },
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
   ],
@@ -1243,7 +1272,24 @@ export const contactExportConflicts = new PreparedQuery<ContactExportConflictsPa
   conflict.connection_id as "connectionId",
   connection.provider,
   conflict.entity_type as "entityType",
-  conflict.external_id as "externalId",
+  case
+    when exists (
+      select
+      from unnest(
+        $1::uuid[],
+        $2::text[],
+        $3::text[],
+        $4::timestamptz[],
+        $5::timestamptz[]
+      ) as span (connection_id, entity_type, external_id, from_at, before_at)
+      where span.connection_id = conflict.connection_id
+        and span.entity_type = conflict.entity_type
+        and span.external_id = conflict.external_id
+        and conflict.last_seen_at >= coalesce(span.from_at, '-infinity')
+        and conflict.last_seen_at < coalesce(span.before_at, 'infinity')
+    )
+      then conflict.external_id
+  end as "externalId",
   conflict.contact_id as "contactId",
   conflict.kept,
   conflict.first_seen_at as "firstSeenAt",
@@ -1251,7 +1297,7 @@ export const contactExportConflicts = new PreparedQuery<ContactExportConflictsPa
   conflict.occurrences,
   conflict.acknowledged_at as "acknowledgedAt",
   conflict.acknowledged_by as "acknowledgedBy"
-from unnest($1::uuid[]) as person (contact_id)
+from unnest($6::uuid[]) as person (contact_id)
 cross join lateral (
   select
     id,
@@ -1266,12 +1312,12 @@ cross join lateral (
     acknowledged_at,
     acknowledged_by
   from crm_sync_conflicts
-  where (organisation_id = $2::uuid) is true
+  where (organisation_id = $7::uuid) is true
     and contact_id = person.contact_id
   offset 0
 ) as conflict
 inner join crm_connections as connection
-  on connection.organisation_id = $2::uuid
+  on connection.organisation_id = $7::uuid
     and connection.id = conflict.connection_id
 order by conflict.id`,
 });
@@ -1433,9 +1479,9 @@ export interface ContactExportEventsResult {
 /**
  * Lists the events of some contacts, newest first: the page of at most `limit` before the given one. They are those
  * logged with a contact, and those logged with a record alone at a time at which it was theirs, one array element of
- * `connectionIds`, `entityTypes`, `externalIds`, `fromTimes` and `beforeTimes` each. Uses crm_sync_log_internal_id_idx and
- * crm_sync_log_external_id_idx, and crm_connections_pkey for each event. Nulls are allowed in `fromTimes` and
- * `beforeTimes`.
+ * `connectionIds`, `entityTypes`, `externalIds`, `fromTimes` and `beforeTimes` each. Of an event with both, leaves out the
+ * record if it was not theirs at that time. Uses crm_sync_log_internal_id_idx and crm_sync_log_external_id_idx, and
+ * crm_connections_pkey for each event. Nulls are allowed in `fromTimes` and `beforeTimes`.
  *
  * @remarks
  * ```sql
@@ -1537,7 +1583,24 @@ export interface ContactExportEventsResult {
  *   page.occurred_at as "occurredAt!",
  *   page.direction as "direction!",
  *   page.entity_type as "entityType!",
- *   page.external_id as "externalId?",
+ *   case
+ *     when exists (
+ *       select
+ *       from unnest(
+ *         :connectionIds!::uuid[],
+ *         :entityTypes!::text[],
+ *         :externalIds!::text[],
+ *         :fromTimes!::timestamptz[],
+ *         :beforeTimes!::timestamptz[]
+ *       ) as span (connection_id, entity_type, external_id, from_at, before_at)
+ *       where span.connection_id = page.connection_id
+ *         and span.entity_type = page.entity_type
+ *         and span.external_id = page.external_id
+ *         and page.occurred_at >= coalesce(span.from_at, '-infinity')
+ *         and page.occurred_at < coalesce(span.before_at, 'infinity')
+ *     )
+ *       then page.external_id
+ *   end as "externalId?",
  *   page.internal_id as "internalId?",
  *   page.status as "status!",
  *   page.error as "error?",
@@ -1570,7 +1633,7 @@ export interface ContactExportEventsResult {
  */
 export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,ContactExportEventsResult>({
   name: 'contactExportEvents',
-  statementName: 'contactExportEvents_02d9a201',
+  statementName: 'contactExportEvents_16715551',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -1680,7 +1743,24 @@ select
   page.occurred_at as "occurredAt",
   page.direction as "direction",
   page.entity_type as "entityType",
-  page.external_id as "externalId",
+  case
+    when exists (
+      select
+      from unnest(
+        $6::uuid[],
+        $7::text[],
+        $8::text[],
+        $9::timestamptz[],
+        $10::timestamptz[]
+      ) as span (connection_id, entity_type, external_id, from_at, before_at)
+      where span.connection_id = page.connection_id
+        and span.entity_type = page.entity_type
+        and span.external_id = page.external_id
+        and page.occurred_at >= coalesce(span.from_at, '-infinity')
+        and page.occurred_at < coalesce(span.before_at, 'infinity')
+    )
+      then page.external_id
+  end as "externalId",
   page.internal_id as "internalId",
   page.status as "status",
   page.error as "error",

@@ -1,7 +1,10 @@
 import { PreparedQuery, type Queryable } from '../statements/prepared-query.js';
 import { datedNamePattern, sqlNameOf } from './names.js';
 
-/** A month that was detached from the log and is not dropped yet, or an older one that was detached by hand. */
+/**
+ * A month that was detached from the log, or whose detach is unfinished, and that is not dropped yet; or an older one
+ * that was detached by hand.
+ */
 export interface DetachedMonth {
   name: string;
   /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
@@ -10,7 +13,10 @@ export interface DetachedMonth {
   isReadable: boolean;
 }
 
-/** Tables of the log's owner in the log's schema, with the name of a month. One that was renamed is not the log's. */
+/**
+ * Tables of the log's owner in the log's schema, with the name of a month. One that was renamed is not the log's. A
+ * month whose detach is unfinished is among them: PostgreSQL leaves its rows out of the log already.
+ */
 const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
   name: 'detachedMonths',
   statementName: 'detachedMonths',
@@ -28,7 +34,11 @@ const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
       and month.relowner = log.relowner
     where log.oid = 'crm_sync_log'::regclass::oid
       and month.relkind = 'r'
-      and not month.relispartition
+      and not exists (
+        select from pg_catalog.pg_inherits
+        where inhrelid = month.oid
+          and not inhdetachpending
+      )
       and month.relname::text ~ $1::text
     order by month.relname`,
 });

@@ -38,6 +38,7 @@ describe('docs/operations', () => {
   test.each([
     ['README.md', 3],
     ['back-up.md', 2],
+    ['data-requests.md', 1],
     ['erasure.md', 2],
     ['install.md', 1],
     ['monitor.md', 10],

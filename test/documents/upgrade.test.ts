@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { expect, test } from 'vitest';
-import { projectPath } from '../../dev/database.js';
+import { describe, expect, test } from 'vitest';
+import { projectPath, withClient } from '../../dev/database.js';
 import { contactExternalIdLinkMany, externalRecordListByContacts } from '../../src/index.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { monthName } from '../support/log-partitions.js';
 import { migrations } from '../support/migrations.js';
+import { migrateTo, useInstallation, useLogins } from '../upgrades/installation.js';
 import { releases } from '../upgrades/releases.js';
 
 const { pool } = useDatabase();
@@ -70,4 +72,41 @@ test('1.3.1 beside 1.4.0 promotes no alias when it unlinks a primary id', async 
   expect(await externalRecordListByContacts(pool, { organisationId, contactIds: [contactId] })).toMatchObject(
     [{ externalId: 'OXF2', isPrimary: false }],
   );
+});
+
+describe('the index that upgrade.md builds before 0049', () => {
+  const logins = useLogins();
+  const database = useInstallation(logins);
+
+  test('is the one in the header, and 0049 takes it over instead of building one', async () => {
+    const file = migrations.findIndex(({ file }) => file.startsWith('0049'));
+    const header = (migrations[file]?.up ?? '').replaceAll(/\n--\s+/g, ' ');
+    const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
+    const [, statement = ''] = /psql -c '(create index concurrently [^']*)'/.exec(page) ?? [];
+    expect(header).toContain(statement);
+    // The same one for the months that 0049 does not reach.
+    const erasure = await readFile(projectPath('docs/operations/erasure.md'), 'utf8');
+    expect(erasure).toContain(statement.replaceAll('2026_11', '2026_05'));
+
+    await migrateTo(database, logins, file);
+    const month = monthName(0);
+    const built = `${month}_external_id_idx`;
+    await withClient(database.url, (client) =>
+      client.query(statement.replaceAll('crm_sync_log_2026_11', month)),
+    );
+    const indexes = async () =>
+      (
+        await database.pool.query(
+          `select index.indexrelid::regclass::text as name, parent.inhparent::regclass::text as parent
+           from pg_index as index
+           left join pg_inherits as parent on parent.inhrelid = index.indexrelid
+           where index.indrelid = $1::regclass
+             and pg_get_indexdef(index.indexrelid) like '%(organisation_id, external_id)%'`,
+          [month],
+        )
+      ).rows;
+    expect(await indexes()).toEqual([{ name: built, parent: null }]);
+    await migrateTo(database, logins, file + 1);
+    expect(await indexes()).toEqual([{ name: built, parent: 'crm_sync_log_external_id_idx' }]);
+  });
 });

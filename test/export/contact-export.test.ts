@@ -25,6 +25,7 @@ import { connect } from '../support/connection.js';
 import { rolledBack, useDatabase } from '../support/database.js';
 import { eraseContacts } from '../support/erasure.js';
 import { tenantWithIds } from '../support/identity.js';
+import { interruptDetach, monthName } from '../support/log-partitions.js';
 import { useMember } from '../support/roles.js';
 
 const database = useDatabase();
@@ -167,11 +168,17 @@ describe('contactExport', () => {
       })),
     });
     const { operationId } = await contactMerge(pool, tenant.merge(1, 0));
+    // While the two are one, the event of the other's record names the one that is left.
+    await syncLogRecord(pool, {
+      ...key,
+      events: [{ ...contact, externalId: '2', internalId: tenant.contact(0), status: 'success' }],
+    });
     const gone = await exported(pool, tenant.organisationId, tenant.contact(1));
     expect(gone.mergedIntoId).toBe(tenant.contact(0));
     expect(eventIds(gone)).toEqual(['2']);
     expect(eventIds(await exported(pool, tenant.organisationId, tenant.contact(0))).toSorted()).toEqual([
       '1',
+      '2',
       '2',
     ]);
 
@@ -179,7 +186,7 @@ describe('contactExport', () => {
     const back = await exported(pool, tenant.organisationId, tenant.contact(1));
     expect(back.mergedIntoId).toBeNull();
     const alone = await exported(pool, tenant.organisationId, tenant.contact(0));
-    expect([alone.contacts.length, eventIds(alone)]).toEqual([1, ['1']]);
+    expect([alone.contacts.length, eventIds(alone)]).toEqual([1, [null, '1']]);
     // That the merge was there and was undone, but not the id that is the other's again.
     const changes = alone.identityChanges.filter(({ provider }) => provider === 'reapit');
     expect(changes.map(({ kind, externalId }) => [kind, externalId])).toEqual([
@@ -319,12 +326,74 @@ describe('contactExport', () => {
       ],
     });
     const { events } = await exported(pool, tenant.organisationId, tenant.contact(0));
-    // Of 5, only what names the contact itself.
-    expect(events.map(({ externalId, internalId }) => [externalId, internalId === null]).toSorted()).toEqual([
+    // Of the record 5, which is another contact's, only the event that names the contact, without the id.
+    expect(
+      events.map(({ externalId, internalId }) => [externalId ?? 'null', internalId === null]).toSorted(),
+    ).toEqual([
       ['4', false],
       ['4', true],
-      ['5', false],
+      ['null', false],
     ]);
+  });
+
+  test('of an event or a conflict that names a record of another contact, shows it without the record', async () => {
+    const tenant = await tenantWithIds(pool, ['reapit contact 1'], ['reapit contact 2']);
+    const { organisationId } = tenant;
+    const key = await connect(pool, organisationId);
+    const named = { ...contact, internalId: tenant.contact(0) };
+    await syncLogRecord(pool, {
+      ...key,
+      events: [
+        { ...named, externalId: '1', status: 'success' },
+        { ...named, externalId: '2', status: 'success' },
+        { ...named, externalId: 'A12', ...failed },
+      ],
+    });
+    await pool.query(
+      `insert into crm_sync_conflicts
+         (organisation_id, connection_id, entity_type, external_id, contact_id, kept, first_seen_at, last_seen_at)
+       select $1, $2, 'contact', external_id, $3, 'crm', now(), now()
+       from unnest('{1,2,A12,A13}'::text[]) as external_id`,
+      [organisationId, key.connectionId, tenant.contact(0)],
+    );
+    const shown = async () => {
+      const { events, conflicts } = await exported(pool, organisationId, tenant.contact(0));
+      return [events, conflicts].map((rows) => rows.map(({ externalId }) => String(externalId)).toSorted());
+    };
+    // Nobody else has A12 and A13 yet: their links were refused.
+    expect(await shown()).toEqual([
+      ['1', 'A12', 'null'],
+      ['1', 'A12', 'A13', 'null'],
+    ]);
+
+    await contactExternalIdLinkMany(pool, {
+      organisationId,
+      links: ['reapit contact A12', 'reapit contact A13'].map((record) => tenant.link(1, record)),
+      ifContactTaken: 'alias',
+    });
+    expect(await shown()).toEqual([
+      ['1', 'null', 'null'],
+      ['1', 'null', 'null', 'null'],
+    ]);
+  });
+
+  test('of an event with a record of another account, in which nobody was linked to it, shows the record', async () => {
+    const tenant = await tenantWithIds(pool, [], ['alto contact 48213']);
+    const { organisationId } = tenant;
+    const first = await connect(pool, organisationId, 'alto');
+    await syncLogRecord(pool, {
+      ...first,
+      events: [{ ...contact, externalId: '48213', internalId: tenant.contact(0), status: 'success' }],
+    });
+    await connectionDisconnect(pool, first);
+    const second = await connect(pool, organisationId, 'alto');
+    const ids = async () => eventIds(await exported(pool, organisationId, tenant.contact(0)));
+    // While an account is unknown, it may be the other contact's account.
+    expect(await ids()).toEqual([null]);
+    await pool.query('update crm_connections set account = id::text where id = any($1)', [
+      [first.connectionId, second.connectionId],
+    ]);
+    expect(await ids()).toEqual(['48213']);
   });
 
   test('reads any number of events and changes, a page at a time, each once and newest first', async () => {
@@ -446,6 +515,26 @@ describe('with a month that is detached', () => {
       const { monthsNotRead } = await exported(client, tenant.organisationId, tenant.contact(0));
       expect(monthsNotRead).toEqual(['crm_sync_log_2020_01']);
     });
+  });
+});
+
+describe('with a month whose detach was interrupted', () => {
+  const own = useDatabase();
+  const member = useMember(own, 'crm_reader');
+
+  test('an export by the owner has its events, one by another names it', async () => {
+    const tenant = await tenantWithIds(own.pool, ['reapit contact 1']);
+    const key = await connect(own.pool, tenant.organisationId);
+    const month = monthName(0);
+    await syncLogRecord(own.pool, { ...key, events: [{ ...contact, externalId: '1', ...failed }] });
+    const read = (client: Queryable) => exported(client, tenant.organisationId, tenant.contact(0));
+    expect(eventIds(await read(own.pool))).toEqual(['1']);
+
+    await interruptDetach(own.url, month);
+    const byOwner = await read(own.pool);
+    expect([byOwner.monthsNotRead, eventIds(byOwner)]).toEqual([[], ['1']]);
+    const byMember = await read(member);
+    expect([byMember.monthsNotRead, eventIds(byMember)]).toEqual([[month], []]);
   });
 });
 

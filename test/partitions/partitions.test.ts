@@ -16,6 +16,7 @@ import {
   connectWithEvents,
   detachedNames,
   eventsOf,
+  interruptDetach,
   monthName,
   monthStart,
   partitionNames,
@@ -487,23 +488,9 @@ describe('partitionsDrop', () => {
     });
   });
 
-  /** Leaves the detach of a month unfinished. */
-  async function interruptDetach(month: string): Promise<void> {
-    await withClient(url, async (user) => {
-      await user.query('begin; select from crm_sync_log limit 1');
-      await withClient(url, async (client) => {
-        await client.query("set lock_timeout = '50ms'");
-        await expect(
-          client.query(`alter table crm_sync_log detach partition ${month} concurrently`),
-        ).rejects.toMatchObject({ code: '55P03' });
-      });
-      await user.query('rollback');
-    });
-  }
-
   test('changes nothing while someone else detaches the first month within the retention period', async () => {
     await withClient(url, (client) => beginLog(client, 6));
-    await interruptDetach(monthName(-6));
+    await interruptDetach(url, monthName(-6));
     const before = await partitionNames(pool);
     const calls: string[] = [];
     await withClient(url, async (client) => {
@@ -558,7 +545,7 @@ describe('partitionsDrop', () => {
   });
 
   test('fails with partitions_refused while someone else detaches a month within the retention period', async () => {
-    await interruptDetach(monthName(1));
+    await interruptDetach(url, monthName(1));
     await withClient(url, (client) =>
       expect(partitionsDrop(client)).rejects.toMatchObject({
         code: 'partitions_refused',

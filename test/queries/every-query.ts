@@ -337,7 +337,10 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     connectionSetStatus: [{ ...fresh, status: 'active' }],
     connectionSetSyncInterval: [{ ...fresh, syncIntervalSeconds: 3600 }],
     connectionTotalWork: [undefined],
-    contactExportConflicts: [exported],
+    contactExportConflicts: [
+      { ...exported, ...exportedRecords, ...always },
+      { ...exported, connectionIds: [], entityTypes: [], externalIds: [], fromTimes: [], beforeTimes: [] },
+    ],
     contactExportContacts: [{ organisationId, contactId: remainingId }],
     contactExportEvents: [
       { ...exported, ...exportedRecords, ...always, limit: 50, beforeOccurredAt: null, beforeId: null },

@@ -1,4 +1,6 @@
 import type pg from 'pg';
+import { expect } from 'vitest';
+import { withClient } from '../../dev/database.js';
 import type { ConnectionKey, SyncEvent } from '../../src/index.js';
 import { connect } from './connection.js';
 import { createTenant } from './database.js';
@@ -116,4 +118,18 @@ export async function eventsOf(client: pg.Pool | pg.ClientBase, connectionId: st
     [connectionId],
   );
   return rows.map(({ id }) => id);
+}
+
+/** Leaves the detach of a month unfinished, as an interrupted command does: another transaction uses the log meanwhile. */
+export async function interruptDetach(url: string, month: string): Promise<void> {
+  await withClient(url, async (user) => {
+    await user.query('begin; select from crm_sync_log limit 1');
+    await withClient(url, async (client) => {
+      await client.query("set lock_timeout = '50ms'");
+      await expect(
+        client.query(`alter table crm_sync_log detach partition ${month} concurrently`),
+      ).rejects.toMatchObject({ code: '55P03' });
+    });
+    await user.query('rollback');
+  });
 }
