@@ -64,7 +64,7 @@ export function plotOf(days: readonly SyncPeriodCount[]): Html {
     <table>
       <caption>Records on each day, newest first</caption>
       <thead><tr><th scope="col">Day</th><th scope="col">${outcomes.success}</th><th scope="col">${outcomes.skipped}</th><th scope="col">${outcomes.error}</th></tr></thead>
-      <tbody>${days.toReversed().map(rowOf)}</tbody>
+      <tbody>${[...days].reverse().map(rowOf)}</tbody>
     </table>
   </details>
   ${days.some(({ isCapped }) => isCapped) && html`<p class="note">* More than we count: at least this many.</p>`}

@@ -31,7 +31,7 @@ export function createHealthPage(pool: pg.Pool, host: Host, clock = () => new Da
     handle(pool, host, clock(), request, response).catch((error) => {
       // Never the error itself: its message may quote a connection string or a value.
       console.error(`Page not shown: ${error.name} ${error.code ?? ''}`.trim());
-      // What the schema refuses is our mistake; anything else is the database's, and may pass.
+      // What the schema refuses is our mistake. Anything else is the database's: it may pass, but 42501 lacks a grant.
       answer(response, error instanceof CrmSchemaError ? mistake : unavailable);
     });
   });

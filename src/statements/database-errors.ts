@@ -95,7 +95,7 @@ export function fromServerError(error: unknown): unknown {
   if (error.code === sqlStates.organisationNotSet || isPolicyViolation(error)) {
     return new CrmSchemaError(
       'organisation_not_set',
-      `The database refused the statement: ${error.message}. Run it in withOrganisation, on the client that it passes, for the organisation of the call.`,
+      `The database refused the statement: ${error.message}. Run it in withOrganisation, on the client that it passes, for the organisation of the call; in a transaction of your own or of an ORM, call organisationSet on its client first.`,
       { cause: safeCause(error) },
     );
   }

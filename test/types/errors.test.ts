@@ -198,7 +198,7 @@ describe('a missing privilege', () => {
     const wanted = {
       code: 'organisation_not_set',
       message: expect.stringMatching(
-        /^The database refused the statement: .+\. Run it in withOrganisation, on the client that it passes, for the organisation of the call\.$/,
+        /^The database refused the statement: .+\. Run it in withOrganisation, on the client that it passes, for the organisation of the call; in a transaction of your own or of an ORM, call organisationSet on its client first\.$/,
       ),
     };
     for (const call of unset) expect(await refusal(call(app)), String(call)).toMatchObject(wanted);
