@@ -1867,8 +1867,7 @@ begin
   where record.theirs_until = 'infinity'
     and other.contact_id <> all(people);
 
-  -- Step 4. The log. The log itself first, which locks its partitions: a month that is detached meanwhile is then found
-  -- among the detached ones.
+  -- Step 4. The log, then the months that were detached. None is detached meanwhile: that locks crm_connections, too.
   perform set_config('crm_schema.erasing', 'on', true);
   for log_table in select tables from public.crm_sync_log_tables() as tables loop
     -- By the contact.
