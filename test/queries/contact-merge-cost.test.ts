@@ -80,7 +80,8 @@ test.each(['owner', 'crm_app'])(
         await client.query('savepoint merge');
         const before = await rowsRead(client);
         await contactMerge(client, { organisationId, fromContactId, intoContactId });
-        expect((await rowsRead(client)) - before).toBeLessThan(100);
+        // Some 45; on a busy machine, 150 were seen. A plan that does not look up each row reads all 5,000 failures.
+        expect((await rowsRead(client)) - before).toBeLessThan(500);
         const { rows } = await client.query(
           'select from crm_sync_failures where organisation_id = $1 and record_id = $2',
           [organisationId, fromContactId],
