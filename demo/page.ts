@@ -34,7 +34,7 @@ export async function prepareForPage(client: pg.ClientBase): Promise<void> {
 /** Shows examples/health-page/ on loopback, for one agency: nobody signs in. */
 export async function servePage({ client, url }: Pick<DemoDatabase, 'client' | 'url'>): Promise<ShownPage> {
   await syncAll(client);
-  // As the application's user would see it, with row-level security. The role alone: nothing is to be left behind.
+  // Row-level security applies, as for the application's user. Setting the role creates no user to be removed afterwards.
   const options = `-c role=crm_app -c crm_schema.now=${evening}`;
   const pool = new pg.Pool({ connectionString: url, options, connectionTimeoutMillis: 10_000 });
   pool.on('error', () => {});

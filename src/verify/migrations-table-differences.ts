@@ -2,7 +2,7 @@ import type { DedicatedConnection } from '../statements/dedicated-connection.js'
 import { byHand, bySqlIf, type Difference, type Repair } from './difference.js';
 import type { Installation } from './installation.js';
 import { asBothOwners } from './repair-server.js';
-import type { AppliedMigrations } from './row-items.js';
+import { type AppliedMigrations, isMigrationsTable } from './row-items.js';
 
 /** The names that `crm-schema migrate` and node-pg-migrate give to the table by default. */
 const usualNames = ['crm_schema_migrations', 'pgmigrations'];
@@ -35,16 +35,9 @@ export async function migrationsTableDifferences(
      inner join pg_namespace
        on pg_namespace.oid = relnamespace
      where relname = any ($4::text[])
-       and relkind = 'r'
        and not (relnamespace = $1::oid and relowner = $2::oid)
        and has_schema_privilege(pg_namespace.oid, 'usage')
-       and '{id,name,run_on}' = (
-         select array_agg(attname::text order by attname)
-         from pg_attribute
-         where attrelid = pg_class.oid
-           and attnum > 0
-           and not attisdropped
-       )
+       and ${isMigrationsTable}
      order by relnamespace = $1::oid desc, name`,
     [installation.schemaId, installation.ownerId, usualNames[0], usualNames],
   );

@@ -24,6 +24,17 @@ export interface AppliedMigrations {
   isHidden: boolean;
 }
 
+/** Whether a row of pg_class is a table with the columns of node-pg-migrate's migrations table, as a condition in SQL. */
+export const isMigrationsTable = `
+       relkind = 'r'
+       and '{id,name,run_on}' = (
+         select array_agg(attname::text order by attname)
+         from pg_attribute
+         where attrelid = pg_class.oid
+           and attnum > 0
+           and not attisdropped
+       )`;
+
 /**
  * Tables in the installation's schema that have the shape of node-pg-migrate's migrations table, with the
  * migrations they record; none if the user may not read them.
@@ -41,16 +52,9 @@ export async function readAppliedMigrations(
        not row_security_active(oid) or ${policiesCallNothing} as "isSafe"
      from pg_class
      where relnamespace = $1::oid
-       and relkind = 'r'
        -- So that nobody else's policy runs.
        and relowner = $2::oid
-       and '{id,name,run_on}' = (
-         select array_agg(attname::text order by attname)
-         from pg_attribute
-         where attrelid = pg_class.oid
-           and attnum > 0
-           and not attisdropped
-       )`,
+       and ${isMigrationsTable}`,
     [schemaId, ownerId],
   );
   const tables: AppliedMigrations[] = [];

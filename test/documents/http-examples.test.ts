@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { request as httpRequest, type Server } from 'node:http';
+import { request as httpRequest } from 'node:http';
 import { type AddressInfo, connect as connectTo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -24,6 +24,7 @@ import {
 import { noPgBouncer, startPgBouncer } from '../poolers/pgbouncer.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { start } from '../support/http-server.js';
 import { useMember } from '../support/roles.js';
 
 const run = promisify(execFile);
@@ -33,17 +34,6 @@ const app = useMember(database, 'crm_app');
 const worker = useMember(database, 'crm_worker');
 const unreachable = new pg.Pool({ connectionString: 'postgres://u:topsecret@127.0.0.1:1/x' });
 afterAll(() => unreachable.end());
-
-/** Starts a server on loopback for one test; returns its URL. */
-async function start(server: Server): Promise<string> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
 
 /** What a server logs during a test. */
 function logged(): () => string {

@@ -8,17 +8,9 @@ import { findChromium, startChromium } from '../../dev/chromium.js';
 import { createHealthPage } from '../../examples/health-page/server.js';
 import { contactExternalIdLink, syncErrorKinds, syncLogRecord } from '../../src/index.js';
 import { useDatabase } from '../support/database.js';
+import { start } from '../support/http-server.js';
 import { isMissing } from '../support/programs.js';
-import {
-  type ConnectedAgency,
-  connectedAgency,
-  errorOf,
-  insertRun,
-  now,
-  set,
-  start,
-  usePage,
-} from './support.js';
+import { type ConnectedAgency, connectedAgency, errorOf, insertRun, now, set, usePage } from './support.js';
 
 const path = findChromium();
 const noChromium = isMissing('Chromium', path, 'TEST_REQUIRE_CHROMIUM');

@@ -13,8 +13,9 @@ import {
   syncLogRecord,
 } from '../../src/index.js';
 import { createTenant, useDatabase } from '../support/database.js';
+import { start } from '../support/http-server.js';
 import { useMember } from '../support/roles.js';
-import { type ConnectedAgency, connectedAgency, errorOf, set, start, textOf, usePage } from './support.js';
+import { type ConnectedAgency, connectedAgency, errorOf, set, textOf, usePage } from './support.js';
 
 const database = useDatabase();
 const { pool } = database;

@@ -1,13 +1,11 @@
-import { once } from 'node:events';
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import pg from 'pg';
-import { afterAll, beforeAll, onTestFinished } from 'vitest';
+import { afterAll, beforeAll } from 'vitest';
 import { contactNames, type Host } from '../../examples/health-page/host.js';
 import { createHealthPage } from '../../examples/health-page/server.js';
 import type { ConnectionKey, Provider, SyncError } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, insert, type Tenant, type TestDatabase } from '../support/database.js';
+import { start } from '../support/http-server.js';
 import { useMember } from '../support/roles.js';
 
 /** The time of every page here, on the database's clock too: a Monday. */
@@ -44,17 +42,6 @@ export function usePage(database: TestDatabase) {
       return fetch(url + path, { redirect: 'manual', ...init, headers });
     },
   };
-}
-
-/** Starts a server on loopback for one test; returns its URL. */
-export async function start(server: Server): Promise<string> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 /** An agency with three contacts and one connection, which has synced a minute ago and is not due. */
