@@ -34,7 +34,7 @@ export async function unfinishedWork({ pool, connectedCrms }: World): Promise<st
   return [...rows.map(({ problem }) => problem), ...(await differences({ pool, connectedCrms } as World))];
 }
 
-/** What led to each difference: every event of the record and its contact, at all CRMs, and what is known of the contact. */
+/** The problems and what led to them: every event of each record and its contact, at all CRMs, and what is known of the contact. */
 export async function historyOf({ pool }: World, problems: readonly string[]): Promise<string> {
   const places = problems.map((problem) => problem.split(' '));
   const { rows } = await pool.query(
@@ -74,7 +74,7 @@ export async function historyOf({ pool }: World, problems: readonly string[]): P
      order by at`,
     [places.map(([provider]) => provider), places.map(([, , externalId]) => externalId)],
   );
-  return rows.map(({ line }) => line).join('\n');
+  return [...problems, ...rows.map(({ line }) => line)].join('\n');
 }
 
 /** The differences between each CRM and NurtureHub. */
@@ -83,7 +83,7 @@ async function differences({ pool, connectedCrms }: World): Promise<string[]> {
     select provider, entity_type, external_id, contact_id, remote_state, name
     from contact_external_records inner join contacts on contacts.id = contact_id`);
   const { rows: givenUp } = await pool.query(`
-    select provider, direction, record_id
+    select provider, direction, record_id, dismissed_at is not null as is_dismissed
     from crm_sync_failures inner join crm_connections on crm_connections.id = connection_id
     where gave_up_at is not null or dismissed_at is not null`);
   const { rows: contacts } = await pool.query('select id, name from contacts');
@@ -101,8 +101,17 @@ async function differences({ pool, connectedCrms }: World): Promise<string[]> {
       const place = `${provider} ${entityType} ${externalId}`;
       const link = links.find((each) => each.provider === provider && each.external_id === externalId);
       if (state === 'active') {
-        if (link === undefined) problems.push(`${place} (${name}) is not linked`);
-        else if (!isSame(crm.stored(link.name), name))
+        if (link === undefined) {
+          // Sync leaves alone what a person has dismissed, until the record changes again.
+          const isDismissed = givenUp.some(
+            (each) =>
+              each.is_dismissed &&
+              each.provider === provider &&
+              each.direction === 'inbound' &&
+              each.record_id === externalId,
+          );
+          if (!isDismissed) problems.push(`${place} (${name}) is not linked`);
+        } else if (!isSame(crm.stored(link.name), name))
           problems.push(`${place} is ${name} there and ${link.name} here`);
         else if (link.remote_state !== 'active')
           problems.push(`${place} is active there and ${link.remote_state} here`);
