@@ -8740,13 +8740,13 @@ COMMENT ON INDEX public.crm_sync_runs_ended_at_idx IS 'Finds the ended runs that
 -- Name: crm_sync_runs_expires_at_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX crm_sync_runs_expires_at_idx ON public.crm_sync_runs USING btree (expires_at) WHERE (ended_at IS NULL);
+CREATE INDEX crm_sync_runs_expires_at_idx ON public.crm_sync_runs USING btree (expires_at) WHERE (outcome IS NULL);
 
 --
 -- Name: INDEX crm_sync_runs_expires_at_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.crm_sync_runs_expires_at_idx IS 'Finds the open runs that have expired.';
+COMMENT ON INDEX public.crm_sync_runs_expires_at_idx IS 'Finds open runs whose lease has expired. A query must say "outcome is null" to use it.';
 
 --
 -- Name: crm_sync_log_catch_all_external_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -

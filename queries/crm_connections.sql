@@ -56,8 +56,9 @@ set
   ended_at = crm_now(),
   outcome = 'cancelled'
 from connection
-where run.organisation_id = connection.organisation_id
-  and run.connection_id = connection.id
+-- By the parameters, not by the connection's columns: those the planner may join after reading every open run.
+where run.organisation_id = :organisationId!::uuid
+  and run.connection_id = :connectionId!::uuid
   and run.ended_at is null
 returning run.id as "runId";
 
@@ -206,8 +207,6 @@ ended as (
     disconnected_at,
     revoke_before_at
   from kept
-  -- There is at most one. If the planner expected two, it would read every open run.
-  limit 1
 ),
 cancelled as (
   update crm_sync_runs as run
@@ -215,8 +214,9 @@ cancelled as (
     ended_at = crm_now(),
     outcome = 'cancelled'
   from ended
-  where run.organisation_id = ended.organisation_id
-    and run.connection_id = ended.id
+  -- By the parameters, as in connectionCancelRun.
+  where run.organisation_id = :organisationId!::uuid
+    and run.connection_id = :connectionId!::uuid
     and run.ended_at is null
 )
 select
@@ -922,11 +922,11 @@ returning next_sync_at as "nextSyncAt";
 select
   (
     select count(*)::integer
-    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+    from (select from crm_sync_runs where outcome is null and expires_at > crm_now() limit 10000) as counted
   ) as "running!",
   (
     select count(*)::integer
-    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+    from (select from crm_sync_runs where outcome is null and expires_at <= crm_now() limit 10000) as counted
   ) as "expired!",
   (
     select count(*)::integer

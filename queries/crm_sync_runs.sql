@@ -22,12 +22,17 @@ due as (
     -- The planner drops this if it is null. Else coalesce keeps it on the index: it does not know how few are due, and
     -- for a CRM with few connections it would read the whole table.
     and (:providers::text[] is null or coalesce(connection.provider = any(:providers::text[]), false))
-    and not exists (
-      select
-      from crm_sync_runs as run
-      where run.organisation_id = connection.organisation_id
-        and run.connection_id = connection.id
-        and run.ended_at is null
+    -- Looked up for one connection at a time: as `not exists` it would be a join, which may read all open runs.
+    and coalesce(
+      (
+        select false
+        from crm_sync_runs as run
+        where run.organisation_id = connection.organisation_id
+          and run.connection_id = connection.id
+          and run.ended_at is null
+        limit 1
+      ),
+      true
     )
   order by
     connection.next_sync_at,
@@ -424,6 +429,40 @@ with purged as (
 select count(*)::integer as "purged!"
 from purged;
 
+/* @name syncRunCheckHousekeeping */
+-- Says what is to be done before a claim, across all organisations: whether a lease has expired or credentials are to be
+-- wiped, for syncRunSweep, and whether a change is new or was kept for too long, for outboundChangeAnnounce. Most
+-- claims find nothing of it, and this is prepared, unlike those. Returns one row. Uses crm_sync_runs_expires_at_idx,
+-- crm_connections_revoke_before_at_idx, crm_outbound_changes_connection_id_new_idx and
+-- crm_connections_changes_expire_at_idx. Locks nothing.
+with clock as materialized (
+  select crm_now() as at
+)
+select
+  exists (
+    select
+    from crm_sync_runs
+    where outcome is null
+      and expires_at <= (select at from clock)
+  )
+  or exists (
+    select
+    from crm_connections
+    where revocation = 'pending'
+      and revoke_before_at <= (select at from clock)
+  ) as "isSweepDue!",
+  exists (
+    select
+    from crm_outbound_changes
+    where not is_announced
+  )
+  or exists (
+    select
+    from crm_connections
+    where kept_changes = 'waiting'
+      and changes_expire_at <= (select at from clock)
+  ) as "isAnnounceDue!";
+
 /* @name syncRunSweep */
 -- Closes runs whose lease has expired, across all organisations, oldest first. Each counts as a failure of
 -- its connection, which becomes due again after a delay. Also wipes credentials that nobody revoked in time. Returns
@@ -445,7 +484,8 @@ expired as (
   inner join crm_connections as connection
     on connection.organisation_id = run.organisation_id
     and connection.id = run.connection_id
-  where run.ended_at is null
+  -- As in crm_sync_runs_expires_at_idx, which serves no query that says "ended_at is null".
+  where run.outcome is null
     and run.expires_at <= (select at from clock)
   order by run.expires_at
   limit :limit!::integer

@@ -139,15 +139,16 @@ export interface ConnectionCancelRunResult {
  *   ended_at = crm_now(),
  *   outcome = 'cancelled'
  * from connection
- * where run.organisation_id = connection.organisation_id
- *   and run.connection_id = connection.id
+ * -- By the parameters, not by the connection's columns: those the planner may join after reading every open run.
+ * where run.organisation_id = :organisationId!::uuid
+ *   and run.connection_id = :connectionId!::uuid
  *   and run.ended_at is null
  * returning run.id as "runId"
  * ```
  */
 export const connectionCancelRun = new PreparedQuery<ConnectionCancelRunParams,ConnectionCancelRunResult>({
   name: 'connectionCancelRun',
-  statementName: 'connectionCancelRun_76d03e43',
+  statementName: 'connectionCancelRun_52a6ceab',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -169,8 +170,8 @@ set
   ended_at = crm_now(),
   outcome = 'cancelled'
 from connection
-where run.organisation_id = connection.organisation_id
-  and run.connection_id = connection.id
+where run.organisation_id = $1::uuid
+  and run.connection_id = $2::uuid
   and run.ended_at is null
 returning run.id as "runId"`,
 });
@@ -440,8 +441,6 @@ export interface ConnectionDisconnectResult {
  *     disconnected_at,
  *     revoke_before_at
  *   from kept
- *   -- There is at most one. If the planner expected two, it would read every open run.
- *   limit 1
  * ),
  * cancelled as (
  *   update crm_sync_runs as run
@@ -449,8 +448,9 @@ export interface ConnectionDisconnectResult {
  *     ended_at = crm_now(),
  *     outcome = 'cancelled'
  *   from ended
- *   where run.organisation_id = ended.organisation_id
- *     and run.connection_id = ended.id
+ *   -- By the parameters, as in connectionCancelRun.
+ *   where run.organisation_id = :organisationId!::uuid
+ *     and run.connection_id = :connectionId!::uuid
  *     and run.ended_at is null
  * )
  * select
@@ -461,7 +461,7 @@ export interface ConnectionDisconnectResult {
  */
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
-  statementName: 'connectionDisconnect_1aeaa1e4',
+  statementName: 'connectionDisconnect_fbbdd96b',
   isPreparable: true,
   params: [
     { name: 'reason', required: false },
@@ -531,7 +531,6 @@ ended as (
     disconnected_at,
     revoke_before_at
   from kept
-  limit 1
 ),
 cancelled as (
   update crm_sync_runs as run
@@ -539,8 +538,8 @@ cancelled as (
     ended_at = crm_now(),
     outcome = 'cancelled'
   from ended
-  where run.organisation_id = ended.organisation_id
-    and run.connection_id = ended.id
+  where run.organisation_id = $2::uuid
+    and run.connection_id = $3::uuid
     and run.ended_at is null
 )
 select
@@ -2480,11 +2479,11 @@ export interface ConnectionTotalWorkResult {
  * select
  *   (
  *     select count(*)::integer
- *     from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+ *     from (select from crm_sync_runs where outcome is null and expires_at > crm_now() limit 10000) as counted
  *   ) as "running!",
  *   (
  *     select count(*)::integer
- *     from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+ *     from (select from crm_sync_runs where outcome is null and expires_at <= crm_now() limit 10000) as counted
  *   ) as "expired!",
  *   (
  *     select count(*)::integer
@@ -2503,17 +2502,17 @@ export interface ConnectionTotalWorkResult {
  */
 export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>({
   name: 'connectionTotalWork',
-  statementName: 'connectionTotalWork_66ad1e66',
+  statementName: 'connectionTotalWork_0534f9d5',
   isPreparable: true,
   params: [],
   text: `select /* connectionTotalWork */
   (
     select count(*)::integer
-    from (select from crm_sync_runs where ended_at is null and expires_at > crm_now() limit 10000) as counted
+    from (select from crm_sync_runs where outcome is null and expires_at > crm_now() limit 10000) as counted
   ) as "running",
   (
     select count(*)::integer
-    from (select from crm_sync_runs where ended_at is null and expires_at <= crm_now() limit 10000) as counted
+    from (select from crm_sync_runs where outcome is null and expires_at <= crm_now() limit 10000) as counted
   ) as "expired",
   (
     select count(*)::integer

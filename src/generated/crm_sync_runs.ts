@@ -60,12 +60,17 @@ export interface SyncRunClaimResult {
  *     -- The planner drops this if it is null. Else coalesce keeps it on the index: it does not know how few are due, and
  *     -- for a CRM with few connections it would read the whole table.
  *     and (:providers::text[] is null or coalesce(connection.provider = any(:providers::text[]), false))
- *     and not exists (
- *       select
- *       from crm_sync_runs as run
- *       where run.organisation_id = connection.organisation_id
- *         and run.connection_id = connection.id
- *         and run.ended_at is null
+ *     -- Looked up for one connection at a time: as `not exists` it would be a join, which may read all open runs.
+ *     and coalesce(
+ *       (
+ *         select false
+ *         from crm_sync_runs as run
+ *         where run.organisation_id = connection.organisation_id
+ *           and run.connection_id = connection.id
+ *           and run.ended_at is null
+ *         limit 1
+ *       ),
+ *       true
  *     )
  *   order by
  *     connection.next_sync_at,
@@ -134,7 +139,7 @@ export interface SyncRunClaimResult {
  */
 export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimResult>({
   name: 'syncRunClaim',
-  statementName: 'syncRunClaim_39e070be',
+  statementName: 'syncRunClaim_dc63b978',
   isPreparable: false,
   params: [
     { name: 'providers', required: false },
@@ -158,12 +163,16 @@ due as (
   where connection.status <> 'disconnected'
     and connection.next_sync_at <= (select at from clock)
     and ($1::text[] is null or coalesce(connection.provider = any($1::text[]), false))
-    and not exists (
-      select
-      from crm_sync_runs as run
-      where run.organisation_id = connection.organisation_id
-        and run.connection_id = connection.id
-        and run.ended_at is null
+    and coalesce(
+      (
+        select false
+        from crm_sync_runs as run
+        where run.organisation_id = connection.organisation_id
+          and run.connection_id = connection.id
+          and run.ended_at is null
+        limit 1
+      ),
+      true
     )
   order by
     connection.next_sync_at,
@@ -1002,6 +1011,88 @@ from purged`,
 });
 
 
+/** The parameters of {@link syncRunCheckHousekeeping}. */
+export type SyncRunCheckHousekeepingParams = void;
+
+/** A row of {@link syncRunCheckHousekeeping}. */
+export interface SyncRunCheckHousekeepingResult {
+  isAnnounceDue: boolean;
+  isSweepDue: boolean;
+}
+
+/**
+ * Says what is to be done before a claim, across all organisations: whether a lease has expired or credentials are to be
+ * wiped, for syncRunSweep, and whether a change is new or was kept for too long, for outboundChangeAnnounce. Most
+ * claims find nothing of it, and this is prepared, unlike those. Returns one row. Uses crm_sync_runs_expires_at_idx,
+ * crm_connections_revoke_before_at_idx, crm_outbound_changes_connection_id_new_idx and
+ * crm_connections_changes_expire_at_idx. Locks nothing.
+ *
+ * @remarks
+ * ```sql
+ * with clock as materialized (
+ *   select crm_now() as at
+ * )
+ * select
+ *   exists (
+ *     select
+ *     from crm_sync_runs
+ *     where outcome is null
+ *       and expires_at <= (select at from clock)
+ *   )
+ *   or exists (
+ *     select
+ *     from crm_connections
+ *     where revocation = 'pending'
+ *       and revoke_before_at <= (select at from clock)
+ *   ) as "isSweepDue!",
+ *   exists (
+ *     select
+ *     from crm_outbound_changes
+ *     where not is_announced
+ *   )
+ *   or exists (
+ *     select
+ *     from crm_connections
+ *     where kept_changes = 'waiting'
+ *       and changes_expire_at <= (select at from clock)
+ *   ) as "isAnnounceDue!"
+ * ```
+ */
+export const syncRunCheckHousekeeping = new PreparedQuery<SyncRunCheckHousekeepingParams,SyncRunCheckHousekeepingResult>({
+  name: 'syncRunCheckHousekeeping',
+  statementName: 'syncRunCheckHousekeeping_0b6c4eba',
+  isPreparable: true,
+  params: [],
+  text: `with /* syncRunCheckHousekeeping */ clock as materialized (
+  select crm_now() as at
+)
+select
+  exists (
+    select
+    from crm_sync_runs
+    where outcome is null
+      and expires_at <= (select at from clock)
+  )
+  or exists (
+    select
+    from crm_connections
+    where revocation = 'pending'
+      and revoke_before_at <= (select at from clock)
+  ) as "isSweepDue",
+  exists (
+    select
+    from crm_outbound_changes
+    where not is_announced
+  )
+  or exists (
+    select
+    from crm_connections
+    where kept_changes = 'waiting'
+      and changes_expire_at <= (select at from clock)
+  ) as "isAnnounceDue"`,
+});
+
+
 /** The parameters of {@link syncRunSweep}. */
 export interface SyncRunSweepParams {
   limit: number;
@@ -1043,7 +1134,8 @@ export interface SyncRunSweepResult {
  *   inner join crm_connections as connection
  *     on connection.organisation_id = run.organisation_id
  *     and connection.id = run.connection_id
- *   where run.ended_at is null
+ *   -- As in crm_sync_runs_expires_at_idx, which serves no query that says "ended_at is null".
+ *   where run.outcome is null
  *     and run.expires_at <= (select at from clock)
  *   order by run.expires_at
  *   limit :limit!::integer
@@ -1137,7 +1229,7 @@ export interface SyncRunSweepResult {
  */
 export const syncRunSweep = new PreparedQuery<SyncRunSweepParams,SyncRunSweepResult>({
   name: 'syncRunSweep',
-  statementName: 'syncRunSweep_93c9cc33',
+  statementName: 'syncRunSweep_d976deef',
   isPreparable: false,
   params: [
     { name: 'limit', required: true },
@@ -1157,7 +1249,7 @@ expired as (
   inner join crm_connections as connection
     on connection.organisation_id = run.organisation_id
     and connection.id = run.connection_id
-  where run.ended_at is null
+  where run.outcome is null
     and run.expires_at <= (select at from clock)
   order by run.expires_at
   limit $1::integer

@@ -67,7 +67,8 @@ export type RunEnd =
  *
  * First it closes up to 100 runs whose lease has expired (`syncRunSweep`). Their connections become due again
  * after a delay that grows each time. Then it makes up to 100 connections due that have new changes to push
- * (`outboundChangeAnnounce`). It does both for all CRMs, also if `providers` is given.
+ * (`outboundChangeAnnounce`). It does both for all CRMs, also if `providers` is given, and each only if there is
+ * something to do.
  *
  * @throws CrmSchemaError `unknown_provider`, `invalid_input`
  *
@@ -101,8 +102,11 @@ export async function syncRunClaim(
   checkLimit(limit);
   checkLease(leaseSeconds);
   const providers = checkClaimedProviders(params.providers);
-  await syncRunSweep(client).catch(rethrowAsNotPermitted);
-  await outboundChangeAnnounce(client).catch(rethrowAsNotPermitted);
+  const [housekeeping] = await queries.syncRunCheckHousekeeping
+    .run(undefined, client)
+    .catch(rethrowAsNotPermitted);
+  if (housekeeping?.isSweepDue) await syncRunSweep(client);
+  if (housekeeping?.isAnnounceDue) await outboundChangeAnnounce(client);
   const rows = await queries.syncRunClaim.run({ worker, limit, leaseSeconds, providers }, client);
   return rows as ClaimedRun[];
 }

@@ -64,6 +64,7 @@ const overAllTenants: QueryName[] = [
   'connectionListTotals',
   'connectionTotalWork',
   'outboundChangeAnnounce',
+  'syncRunCheckHousekeeping',
   'syncRunSweep',
 ];
 

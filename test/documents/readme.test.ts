@@ -147,7 +147,7 @@ const queriesOf: Record<string, QueryName[]> = {
   credentialsRefresh: ['connectionGetCredentials', 'credentialsReplace'],
   credentialsRotate: ['credentialsCountByKey', 'credentialsListByKey', 'credentialsRewrap'],
   externalRecordCheckMany: ['externalRecordCheck'],
-  syncRunClaim: ['syncRunClaim', 'syncRunSweep', 'outboundChangeAnnounce'],
+  syncRunClaim: ['syncRunClaim', 'syncRunCheckHousekeeping', 'syncRunSweep', 'outboundChangeAnnounce'],
   withOrganisation: ['organisationSet'],
 };
 

@@ -228,6 +228,16 @@ async function migratedAlone(
           next_attempt_at: '2026-11-16T10:00:00Z',
         });
       }
+      if (existing.includes('crm_sync_runs')) {
+        await insert(client, 'crm_sync_runs', {
+          organisation_id: key.organisationId,
+          connection_id: key.connectionId,
+          worker: 'test',
+          started_at: '2026-11-16T09:00:00Z',
+          heartbeat_at: '2026-11-16T09:00:00Z',
+          expires_at: '2026-11-16T09:05:00Z',
+        });
+      }
       if (existing.includes('crm_sync_conflicts')) {
         await insert(client, 'crm_sync_conflicts', {
           organisation_id: key.organisationId,

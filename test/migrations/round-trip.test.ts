@@ -130,6 +130,7 @@ describe('migrating up, down and up again', () => {
       }
       for (let position = 1; position < states.length; position += 1) {
         expect(states[position]).not.toEqual(states[position - 1]);
+        if (migrations[position - 1]?.file.includes('_replace_')) continue;
         expect(states[position]?.length).toBeGreaterThanOrEqual(states[position - 1]?.length ?? 0);
       }
 

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import {
   type Row,
@@ -7,7 +8,7 @@ import {
   useConnectedTenant,
 } from '../support/connected-tenant.js';
 import { insert, rolledBack, useDatabase } from '../support/database.js';
-import { migrations } from '../support/migrations.js';
+import { type Migration, migrations } from '../support/migrations.js';
 import { expectCheck, expectRefused, outermostTimes } from '../support/refusals.js';
 
 const { pool } = useDatabase();
@@ -235,3 +236,47 @@ test.each([
     expect(rows).toEqual([{ found: expected }]);
   },
 );
+
+describe('the index of open runs by the end of their lease', () => {
+  const [add, replace] = ['0054', '0055'].map((number) =>
+    migrations.find(({ file }) => file.startsWith(number)),
+  ) as [Migration, Migration];
+
+  /** Goes back to before the index, builds one with its name, and runs `work`. */
+  const afterBuilding = (definition: string, work: (client: pg.ClientBase) => Promise<void>) =>
+    rolledBack(pool, async (client) => {
+      await client.query(replace.down);
+      await client.query(add.down);
+      await client.query(`create index crm_sync_runs_open_expires_at_idx on ${definition}`);
+      await work(client);
+    });
+
+  test('is taken over if it was built beforehand', () =>
+    afterBuilding('crm_sync_runs (expires_at) where outcome is null', async (client) => {
+      const { rows: built } = await client.query(
+        "select 'crm_sync_runs_open_expires_at_idx'::regclass::oid as index",
+      );
+      await client.query(add.up);
+      await client.query(replace.up);
+      const { rows } = await client.query("select 'crm_sync_runs_expires_at_idx'::regclass::oid as index");
+      expect(rows).toEqual(built);
+    }));
+
+  test.each([
+    ['with another condition', 'crm_sync_runs (expires_at) where ended_at is null', ''],
+    ['on another table', 'crm_sync_cursors (moved_at)', ''],
+    [
+      'whose build was interrupted',
+      'crm_sync_runs (expires_at) where outcome is null',
+      "update pg_index set indisvalid = false where indexrelid = 'crm_sync_runs_open_expires_at_idx'::regclass",
+    ],
+  ])('is not one %s', (_, definition, afterwards) =>
+    afterBuilding(definition, async (client) => {
+      if (afterwards !== '') await client.query(afterwards);
+      await expect(client.query(add.up)).rejects.toMatchObject({
+        code: 'CRM01',
+        hint: expect.stringContaining('drop index concurrently crm_sync_runs_open_expires_at_idx'),
+      });
+    }),
+  );
+});

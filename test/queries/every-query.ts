@@ -491,6 +491,7 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     syncLogListByContact: [{ organisationId, contactId: bothId, ...first }],
     syncLogListFailures: [{ ...failing, ...first }],
     syncLogRecord: [recordOne(healthy), { ...recordOne(healthy), occurredAts: ['2062-01-01T00:00:00Z'] }],
+    syncRunCheckHousekeeping: [undefined],
     syncRunClaim: [
       { worker: 'test', limit: 1000, leaseSeconds: 60, providers: ['loop'] },
       { worker: 'test', limit: 1000, leaseSeconds: 60 },

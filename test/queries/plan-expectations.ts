@@ -238,14 +238,17 @@ export const expectations: Record<QueryName, Expectation> = {
   syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
   // For the CRM of the connection.
   syncLogRecord: { indexes: ['crm_connections_pkey'], buffers: 1500 },
-  syncRunClaim: {
-    // Any index without ended runs finds the few open ones.
+  syncRunCheckHousekeeping: {
     indexes: [
-      'crm_connections_next_sync_at_idx',
       'crm_sync_runs_expires_at_idx',
-      'crm_connections_pkey',
-      ...runs,
+      'crm_connections_revoke_before_at_idx',
+      'crm_connections_changes_expire_at_idx',
+      'crm_outbound_changes_connection_id_new_idx',
     ],
+    buffers: 30,
+  },
+  syncRunClaim: {
+    indexes: ['crm_connections_next_sync_at_idx', 'crm_connections_pkey', ...runs],
     buffers: 1500,
   },
   syncRunFinish: { indexes: [...heldRun, 'crm_sync_cursors_pkey'], buffers: 200 },

@@ -16,6 +16,7 @@ const workersAlone = new Set<QueryName>([
   'rateLimitBlock',
   'rateLimitPurge',
   'rateLimitTake',
+  'syncRunCheckHousekeeping',
   'syncRunClaim',
   'syncRunPurge',
   'syncRunSweep',

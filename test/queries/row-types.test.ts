@@ -31,6 +31,7 @@ const internal: QueryName[] = [
   'contactExportSpans',
   'credentialsListByKey',
   'credentialsRewrap',
+  'syncRunCheckHousekeeping',
 ];
 
 /** Checks a value against a generated type; `Json` only means that there is a value. */

@@ -12,6 +12,9 @@ import {
   connectionRequestSync,
   connectionSetStatus,
   connectionSetSyncInterval,
+  outboundChangeRecord,
+  type QueryConfig,
+  type QueryResult,
   type SyncErrorKind,
   syncRunClaim,
   syncRunFinish,
@@ -31,6 +34,7 @@ const { atNine, connectDue } = syncSetup(database);
 const slow = useDatabase();
 
 beforeEach(async () => {
+  await pool.query('delete from crm_outbound_changes');
   await pool.query('delete from crm_sync_runs');
   await pool.query('delete from crm_connections');
 });
@@ -661,6 +665,49 @@ describe('connectionSetSyncInterval', () => {
     );
     await connectionDisconnect(pool, key);
     await expect(connectionSetSyncInterval(pool, interval)).rejects.toMatchObject(refused);
+  });
+});
+
+describe('syncRunClaim before it claims', () => {
+  test('runs only the housekeeping that has something to do', async () => {
+    const key = await connectDue();
+    await atNine(async (client, clock) => {
+      const sent: string[] = [];
+      const watched = {
+        query: (config: QueryConfig) => {
+          sent.push(/\/\* (\w+) \*\//.exec(config.text)?.[1] ?? config.text);
+          return client.query(config) as Promise<QueryResult>;
+        },
+      };
+      const sentByClaim = async () => {
+        sent.length = 0;
+        await syncRunClaim(watched, { worker: 'w', leaseSeconds: 60 });
+        return sent;
+      };
+      expect(await sentByClaim()).toEqual(['syncRunCheckHousekeeping', 'syncRunClaim']);
+
+      await clock.pass(60);
+      expect(await sentByClaim()).toEqual(['syncRunCheckHousekeeping', 'syncRunSweep', 'syncRunClaim']);
+
+      const contactId = randomUUID();
+      await client.query('insert into contacts (id, organisation_id, name) values ($1, $2, $3)', [
+        contactId,
+        key.organisationId,
+        'Test Person',
+      ]);
+      await outboundChangeRecord(client, { organisationId: key.organisationId, contactIds: [contactId] });
+      const announcing = ['syncRunCheckHousekeeping', 'outboundChangeAnnounce', 'syncRunClaim'];
+      expect(await sentByClaim()).toEqual(announcing);
+      expect(await sentByClaim()).toEqual(['syncRunCheckHousekeeping', 'syncRunClaim']);
+
+      await connectionDisconnect(client, { ...key, revokeWithinSeconds: 60 });
+      expect(await sentByClaim()).toEqual(['syncRunCheckHousekeeping', 'syncRunClaim']);
+      await clock.pass(60);
+      expect(await sentByClaim()).toEqual(['syncRunCheckHousekeeping', 'syncRunSweep', 'syncRunClaim']);
+      await clock.pass(90 * 86_400);
+      expect(await sentByClaim()).toEqual(announcing);
+      expect(await sentByClaim()).toEqual(['syncRunCheckHousekeeping', 'syncRunClaim']);
+    });
   });
 });
 

@@ -43,6 +43,7 @@ const overAllTenants: QueryName[] = [
   'rateLimitBlock',
   'rateLimitPurge',
   'rateLimitTake',
+  'syncRunCheckHousekeeping',
   'syncRunClaim',
   'syncRunPurge',
   'syncRunSweep',

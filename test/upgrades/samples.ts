@@ -355,6 +355,7 @@ export const samples: Readonly<Record<string, Samples>> = {
   syncLogListByContact: application({ organisationId, contactId: one, ...firstPage }),
   syncLogListFailures: application({ ...alto, ...firstPage }),
   syncLogRecord: application({ ...reapit, ...events }),
+  syncRunCheckHousekeeping: worker({}),
   syncRunClaim: worker({ worker: 'test:5', limit: 10, leaseSeconds: 300, providers: null }),
   syncRunFinish: worker(
     finish(openRun, 'success', null),
