@@ -52,6 +52,7 @@ export const readOnly: QueryName[] = [
   'syncLogListByConnection',
   'syncLogListByContact',
   'syncLogListFailures',
+  'syncRunCheckHousekeeping',
   'syncRunListByConnection',
 ];
 
