@@ -385,6 +385,9 @@ where crm_check_organisation(:organisationId!::uuid)
 -- row-level security hides the organisation. Uses an index of crm_connections that begins with the
 -- organisation, then the primary key. Locks the rows that it writes, in key order, and their connections
 -- and contacts FOR KEY SHARE, which only blocks their deletion.
+with clock as materialized (
+  select crm_now() as at
+)
 insert into crm_outbound_changes as change (
   organisation_id,
   contact_id,
@@ -397,14 +400,15 @@ select distinct
   connection.organisation_id,
   contact_id,
   connection.id,
-  crm_now(),
-  crm_now(),
-  crm_now()
+  clock.at,
+  clock.at,
+  clock.at
 from unnest(:contactIds!::uuid[]) as contact_id
 cross join crm_connections as connection
+cross join clock
 where crm_check_organisation(:organisationId!::uuid)
   and connection.organisation_id = :organisationId!::uuid
-  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
+  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, clock.at)
   and connection.id is distinct from :fromConnectionId::uuid
   and (:toConnectionId::uuid is null or connection.id = :toConnectionId::uuid)
 order by

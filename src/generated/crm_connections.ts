@@ -1604,6 +1604,9 @@ export interface ConnectionListTotalsResult {
  *
  * @remarks
  * ```sql
+ * with clock as materialized (
+ *   select crm_now() as at
+ * )
  * select
  *   provider,
  *   status,
@@ -1612,7 +1615,8 @@ export interface ConnectionListTotalsResult {
  *   count(*) filter (where failure_count > 0)::integer as "failing!",
  *   max(failure_count) as "mostFailedSyncs!",
  *   count(*) filter (where is_paused)::integer as "paused!",
- *   count(*) filter (where next_sync_at <= crm_now())::integer as "due!",
+ *   -- Of the whole table: crm_now() for each row would take most of the time.
+ *   count(*) filter (where next_sync_at <= (select at from clock))::integer as "due!",
  *   min(next_sync_at) as "nextSyncAt!",
  *   min(last_success_at) filter (where not is_paused) as "oldestSuccessAt?"
  * from (
@@ -1623,7 +1627,7 @@ export interface ConnectionListTotalsResult {
  *     failure_count,
  *     next_sync_at,
  *     -- Few are, and the function need not be called for the others.
- *     paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
+ *     paused_at is not null and crm_pause_end(paused_at, pause_ends_at, (select at from clock)) is not null as is_paused
  *   from crm_connections
  *   where status <> 'disconnected'
  * ) as connection
@@ -1637,10 +1641,13 @@ export interface ConnectionListTotalsResult {
  */
 export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>({
   name: 'connectionListTotals',
-  statementName: 'connectionListTotals_6510b41f',
+  statementName: 'connectionListTotals_33344f0e',
   isPreparable: true,
   params: [],
-  text: `select /* connectionListTotals */
+  text: `with /* connectionListTotals */ clock as materialized (
+  select crm_now() as at
+)
+select
   provider,
   status,
   count(*)::integer as "connections",
@@ -1648,7 +1655,7 @@ export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams
   count(*) filter (where failure_count > 0)::integer as "failing",
   max(failure_count) as "mostFailedSyncs",
   count(*) filter (where is_paused)::integer as "paused",
-  count(*) filter (where next_sync_at <= crm_now())::integer as "due",
+  count(*) filter (where next_sync_at <= (select at from clock))::integer as "due",
   min(next_sync_at) as "nextSyncAt",
   min(last_success_at) filter (where not is_paused) as "oldestSuccessAt"
 from (
@@ -1658,7 +1665,7 @@ from (
     last_success_at,
     failure_count,
     next_sync_at,
-    paused_at is not null and crm_pause_end(paused_at, pause_ends_at, crm_now()) is not null as is_paused
+    paused_at is not null and crm_pause_end(paused_at, pause_ends_at, (select at from clock)) is not null as is_paused
   from crm_connections
   where status <> 'disconnected'
 ) as connection

@@ -843,6 +843,9 @@ export interface OutboundChangeRecordResult {
  *
  * @remarks
  * ```sql
+ * with clock as materialized (
+ *   select crm_now() as at
+ * )
  * insert into crm_outbound_changes as change (
  *   organisation_id,
  *   contact_id,
@@ -855,14 +858,15 @@ export interface OutboundChangeRecordResult {
  *   connection.organisation_id,
  *   contact_id,
  *   connection.id,
- *   crm_now(),
- *   crm_now(),
- *   crm_now()
+ *   clock.at,
+ *   clock.at,
+ *   clock.at
  * from unnest(:contactIds!::uuid[]) as contact_id
  * cross join crm_connections as connection
+ * cross join clock
  * where crm_check_organisation(:organisationId!::uuid)
  *   and connection.organisation_id = :organisationId!::uuid
- *   and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
+ *   and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, clock.at)
  *   and connection.id is distinct from :fromConnectionId::uuid
  *   and (:toConnectionId::uuid is null or connection.id = :toConnectionId::uuid)
  * order by
@@ -883,7 +887,7 @@ export interface OutboundChangeRecordResult {
  */
 export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
   name: 'outboundChangeRecord',
-  statementName: 'outboundChangeRecord_dfb4cae5',
+  statementName: 'outboundChangeRecord_07bfa5d0',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -891,7 +895,10 @@ export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams
     { name: 'fromConnectionId', required: false },
     { name: 'toConnectionId', required: false },
   ],
-  text: `insert /* outboundChangeRecord */ into crm_outbound_changes as change (
+  text: `with /* outboundChangeRecord */ clock as materialized (
+  select crm_now() as at
+)
+insert into crm_outbound_changes as change (
   organisation_id,
   contact_id,
   connection_id,
@@ -903,14 +910,15 @@ select distinct
   connection.organisation_id,
   contact_id,
   connection.id,
-  crm_now(),
-  crm_now(),
-  crm_now()
+  clock.at,
+  clock.at,
+  clock.at
 from unnest($1::uuid[]) as contact_id
 cross join crm_connections as connection
+cross join clock
 where crm_check_organisation($2::uuid)
   and connection.organisation_id = $2::uuid
-  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, crm_now())
+  and crm_keeps_changes(connection.status, connection.kept_changes, connection.changes_expire_at, clock.at)
   and connection.id is distinct from $3::uuid
   and ($4::uuid is null or connection.id = $4::uuid)
 order by
