@@ -1026,14 +1026,14 @@ $$;
 COMMENT ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) IS 'Lists the external ids that a merge of contacts has moved, and whether each can be moved back: held, or the reason why not: undone_before, changed_since (it was moved, unlinked, linked again or merged meanwhile), no_contact (the contact that was merged away does not exist), contact_taken (that contact has another primary id at the CRM by now).';
 
 --
--- Name: crm_contact_record_spans(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
+-- Name: crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(connection_id uuid, entity_type text, external_id text, from_at timestamp with time zone, before_at timestamp with time zone)
+CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[] DEFAULT '{}'::uuid[], named_entity_types text[] DEFAULT '{}'::text[], named_external_ids text[] DEFAULT '{}'::text[]) RETURNS TABLE(connection_id uuid, entity_type text, external_id text, from_at timestamp with time zone, before_at timestamp with time zone)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  -- What the log and the conflicts have together with one of these contacts.
+  -- What the log and the conflicts have together with one of these contacts, and what the caller found in detached months.
   with named as materialized (
     select
       named_one.connection_id,
@@ -1058,6 +1058,10 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       from public.crm_sync_conflicts as conflict
       where (conflict.organisation_id = crm_contact_record_spans.organisation_id) is true
         and conflict.contact_id = any(contact_ids)
+      union
+      select elsewhere.connection_id, elsewhere.entity_type, elsewhere.external_id
+      from unnest(named_connection_ids, named_entity_types, named_external_ids)
+        as elsewhere (connection_id, entity_type, external_id)
     ) as named_one
     inner join public.crm_connections as connection
       on connection.organisation_id = crm_contact_record_spans.organisation_id
@@ -1221,10 +1225,10 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
 $$;
 
 --
--- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round.';
+COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round. The last three parameters name, element by element, the records that stand together with these contacts in months that are detached from the log.';
 
 --
 -- Name: crm_contact_records(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
@@ -5566,7 +5570,7 @@ begin
   from pg_class as log
   inner join pg_class as relation
     on relation.relnamespace = log.relnamespace
-    and relation.relkind = 'r'
+    and relation.relkind in ('r', 'p')
   where log.oid = log_table
     and relation.relname ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
     and not exists (
@@ -5574,6 +5578,7 @@ begin
     )
     and (
       relation.relowner <> log.relowner
+      or relation.relkind = 'p'
       or exists (
         select
         from pg_attribute as wanted
@@ -5593,7 +5598,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = format('detached months cannot be searched: %s', closed),
-      hint = 'They have another owner or other columns than crm_sync_log. Drop them, give them the owner and the columns of the log, or move them to another schema and erase there.';
+      hint = 'They have another owner or other columns than crm_sync_log, or partitions of their own. Drop them, give them the owner and the columns of the log, or move them to another schema and erase there.';
   end if;
 
   return query
@@ -10067,12 +10072,12 @@ GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, ope
 GRANT ALL ON FUNCTION public.crm_contact_merge_records(organisation_id uuid, operation_id uuid) TO crm_worker;
 
 --
--- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]); Type: ACL; Schema: public; Owner: -
 --
 
-GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) TO crm_worker;
-GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[]) TO crm_reader;
+GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_contact_records(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -

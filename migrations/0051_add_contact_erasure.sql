@@ -50,7 +50,7 @@ begin
   from pg_class as log
   inner join pg_class as relation
     on relation.relnamespace = log.relnamespace
-    and relation.relkind = 'r'
+    and relation.relkind in ('r', 'p')
   where log.oid = log_table
     and relation.relname ~ '^crm_sync_log_([0-9]{4}_[0-9]{2}|before_[0-9]{4}_[0-9]{2}(_[0-9]+)?)$'
     and not exists (
@@ -58,6 +58,7 @@ begin
     )
     and (
       relation.relowner <> log.relowner
+      or relation.relkind = 'p'
       or exists (
         select
         from pg_attribute as wanted
@@ -77,7 +78,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = format('detached months cannot be searched: %s', closed),
-      hint = 'They have another owner or other columns than crm_sync_log. Drop them, give them the owner and the columns of the log, or move them to another schema and erase there.';
+      hint = 'They have another owner or other columns than crm_sync_log, or partitions of their own. Drop them, give them the owner and the columns of the log, or move them to another schema and erase there.';
   end if;
 
   return query

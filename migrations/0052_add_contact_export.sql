@@ -25,7 +25,13 @@ comment on index crm_sync_conflicts_contact_id_idx is
 
 -- Functions name their tables with the schema, because search_path must not decide which tables they use.
 select crm_run_in_schema($create$
-create function %1$I.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[])
+create function %1$I.crm_contact_record_spans(
+  organisation_id uuid,
+  contact_ids uuid[],
+  named_connection_ids uuid[] default '{}',
+  named_entity_types text[] default '{}',
+  named_external_ids text[] default '{}'
+)
 returns table (
   connection_id uuid,
   entity_type text,
@@ -37,7 +43,7 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What the log and the conflicts have together with one of these contacts.
+  -- What the log and the conflicts have together with one of these contacts, and what the caller found in detached months.
   with named as materialized (
     select
       named_one.connection_id,
@@ -62,6 +68,10 @@ as $$
       from %1$I.crm_sync_conflicts as conflict
       where (conflict.organisation_id = crm_contact_record_spans.organisation_id) is true
         and conflict.contact_id = any(contact_ids)
+      union
+      select elsewhere.connection_id, elsewhere.entity_type, elsewhere.external_id
+      from unnest(named_connection_ids, named_entity_types, named_external_ids)
+        as elsewhere (connection_id, entity_type, external_id)
     ) as named_one
     inner join %1$I.crm_connections as connection
       on connection.organisation_id = crm_contact_record_spans.organisation_id
@@ -225,15 +235,15 @@ as $$
 $$;
 $create$);
 
-comment on function crm_contact_record_spans(uuid, uuid[]) is
-  'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round.';
+comment on function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[]) is
+  'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round. The last three parameters name, element by element, the records that stand together with these contacts in months that are detached from the log.';
 
 -- The export runs with the rights of whoever asks for it. Default privileges may say otherwise.
 grant execute
-on function crm_contact_record_spans(uuid, uuid[])
+on function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[])
 to crm_app, crm_worker, crm_reader;
 
-select crm_give_to_owner(array['function crm_contact_record_spans(uuid, uuid[])']);
+select crm_give_to_owner(array['function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[])']);
 
 -- Down Migration
 
@@ -246,4 +256,4 @@ select crm_wait_for_vacuum(array['crm_sync_conflicts']::regclass[]);
 
 select crm_run_in_schema('drop index %1$I.crm_sync_conflicts_contact_id_idx');
 
-drop function crm_contact_record_spans(uuid, uuid[]);
+drop function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[]);

@@ -26,9 +26,21 @@ order by
   merge.changed_at desc,
   person.contact_id;
 
+/* @name contactExportNamedRecords */
+-- Lists the records that stand together with one of some contacts in a month that is detached from the log. Uses the
+-- month's index by contact.
+select distinct
+  connection_id as "connectionId",
+  entity_type as "entityType",
+  external_id as "externalId!"
+from crm_sync_log
+where organisation_id = :organisationId!::uuid
+  and internal_id = any(:contactIds!::uuid[])
+  and external_id is not null;
+
 /* @name contactExportSpans */
--- Lists the records that are or were those of some contacts, and when (crm_contact_record_spans), by connection.
--- Returns at least one row for each record and connection. Uses the indexes of the contacts' external ids, and of the log
+-- Lists the records that are or were those of some contacts, and when (crm_contact_record_spans), by connection. The
+-- parameters from namedConnectionIds on are the records of contactExportNamedRecords, element by element. Returns at least one row for each record and connection. Uses the indexes of the contacts' external ids, and of the log
 -- by contact.
 select
   span.connection_id as "connectionId!",
@@ -36,7 +48,13 @@ select
   span.external_id as "externalId!",
   span.from_at as "fromAt?",
   span.before_at as "beforeAt?"
-from crm_contact_record_spans(:organisationId!::uuid, :contactIds!::uuid[]) as span
+from crm_contact_record_spans(
+  :organisationId!::uuid,
+  :contactIds!::uuid[],
+  :namedConnectionIds!::uuid[],
+  :namedEntityTypes!::text[],
+  :namedExternalIds!::text[]
+) as span
 order by
   span.connection_id,
   span.entity_type,

@@ -37,7 +37,23 @@ export async function readExport(
   const contacts = await queries.contactExportContacts.run({ organisationId, contactId }, client);
   const months = await readDetachedMonths(client);
   const person = { organisationId, contactIds: contacts.map((contact) => contact.contactId) };
-  const spans = await queries.contactExportSpans.run(person, client);
+  const readable = months.filter(({ isReadable }) => isReadable).map(({ sqlName }) => sqlName);
+  const named: queries.ContactExportNamedRecordsResult[] = [];
+  for (const month of readable) {
+    named.push(
+      ...(await queries.contactExportNamedRecords.onTable('crm_sync_log', month).run(person, client)),
+    );
+  }
+  const elsewhere = recordsOf(named);
+  const spans = await queries.contactExportSpans.run(
+    {
+      ...person,
+      namedConnectionIds: elsewhere.connectionIds,
+      namedEntityTypes: elsewhere.entityTypes,
+      namedExternalIds: elsewhere.externalIds,
+    },
+    client,
+  );
 
   const ever = {
     ...person,
@@ -78,7 +94,6 @@ export async function readExport(
     conflicts: all(queries.contactExportConflicts, ever),
     recordRequests: all(queries.contactExportRecordRequests, present),
     events: async function* () {
-      const readable = months.filter(({ isReadable }) => isReadable).map(({ sqlName }) => sqlName);
       for (const table of ['crm_sync_log', ...readable]) {
         yield* pages(client, queries.contactExportEvents.onTable('crm_sync_log', table), (last) => ({
           ...ever,
@@ -95,12 +110,12 @@ export async function readExport(
   };
 }
 
-/** The records of some spans as columns, one element for each span. */
-function recordsOf(spans: readonly queries.ContactExportSpansResult[]) {
+/** Records as columns, one element for each. */
+function recordsOf(records: readonly queries.ContactExportNamedRecordsResult[]) {
   return {
-    connectionIds: spans.map(({ connectionId }) => connectionId),
-    entityTypes: spans.map(({ entityType }) => entityType),
-    externalIds: spans.map(({ externalId }) => externalId),
+    connectionIds: records.map(({ connectionId }) => connectionId),
+    entityTypes: records.map(({ entityType }) => entityType),
+    externalIds: records.map(({ externalId }) => externalId),
   };
 }
 

@@ -85,9 +85,63 @@ order by
 });
 
 
+/** The parameters of {@link contactExportNamedRecords}. */
+export interface ContactExportNamedRecordsParams {
+  contactIds: string[];
+  organisationId: string;
+}
+
+/** A row of {@link contactExportNamedRecords}. */
+export interface ContactExportNamedRecordsResult {
+  /** The connection that was synced. */
+  connectionId: string;
+  /** What kind of record it was, in the provider's terms and lower snake case: contact, applicant, landlord … */
+  entityType: string;
+  /** The record's id at the CRM, case-sensitive. Null if there is none: a create that failed, or an error that concerns the whole account. */
+  externalId: string;
+}
+
+/**
+ * Lists the records that stand together with one of some contacts in a month that is detached from the log. Uses the
+ * month's index by contact.
+ *
+ * @remarks
+ * ```sql
+ * select distinct
+ *   connection_id as "connectionId",
+ *   entity_type as "entityType",
+ *   external_id as "externalId!"
+ * from crm_sync_log
+ * where organisation_id = :organisationId!::uuid
+ *   and internal_id = any(:contactIds!::uuid[])
+ *   and external_id is not null
+ * ```
+ */
+export const contactExportNamedRecords = new PreparedQuery<ContactExportNamedRecordsParams,ContactExportNamedRecordsResult>({
+  name: 'contactExportNamedRecords',
+  statementName: 'contactExportNamedRecords_646520b0',
+  isPreparable: true,
+  params: [
+    { name: 'organisationId', required: true },
+    { name: 'contactIds', required: true },
+  ],
+  text: `select /* contactExportNamedRecords */ distinct
+  connection_id as "connectionId",
+  entity_type as "entityType",
+  external_id as "externalId"
+from crm_sync_log
+where organisation_id = $1::uuid
+  and internal_id = any($2::uuid[])
+  and external_id is not null`,
+});
+
+
 /** The parameters of {@link contactExportSpans}. */
 export interface ContactExportSpansParams {
   contactIds: string[];
+  namedConnectionIds: string[];
+  namedEntityTypes: string[];
+  namedExternalIds: string[];
   organisationId: string;
 }
 
@@ -101,8 +155,8 @@ export interface ContactExportSpansResult {
 }
 
 /**
- * Lists the records that are or were those of some contacts, and when (crm_contact_record_spans), by connection.
- * Returns at least one row for each record and connection. Uses the indexes of the contacts' external ids, and of the log
+ * Lists the records that are or were those of some contacts, and when (crm_contact_record_spans), by connection. The
+ * parameters from namedConnectionIds on are the records of contactExportNamedRecords, element by element. Returns at least one row for each record and connection. Uses the indexes of the contacts' external ids, and of the log
  * by contact.
  *
  * @remarks
@@ -113,7 +167,13 @@ export interface ContactExportSpansResult {
  *   span.external_id as "externalId!",
  *   span.from_at as "fromAt?",
  *   span.before_at as "beforeAt?"
- * from crm_contact_record_spans(:organisationId!::uuid, :contactIds!::uuid[]) as span
+ * from crm_contact_record_spans(
+ *   :organisationId!::uuid,
+ *   :contactIds!::uuid[],
+ *   :namedConnectionIds!::uuid[],
+ *   :namedEntityTypes!::text[],
+ *   :namedExternalIds!::text[]
+ * ) as span
  * order by
  *   span.connection_id,
  *   span.entity_type,
@@ -123,11 +183,14 @@ export interface ContactExportSpansResult {
  */
 export const contactExportSpans = new PreparedQuery<ContactExportSpansParams,ContactExportSpansResult>({
   name: 'contactExportSpans',
-  statementName: 'contactExportSpans_55a86e0c',
+  statementName: 'contactExportSpans_8ff9423b',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactIds', required: true },
+    { name: 'namedConnectionIds', required: true },
+    { name: 'namedEntityTypes', required: true },
+    { name: 'namedExternalIds', required: true },
   ],
   text: `select /* contactExportSpans */
   span.connection_id as "connectionId",
@@ -135,7 +198,13 @@ export const contactExportSpans = new PreparedQuery<ContactExportSpansParams,Con
   span.external_id as "externalId",
   span.from_at as "fromAt",
   span.before_at as "beforeAt"
-from crm_contact_record_spans($1::uuid, $2::uuid[]) as span
+from crm_contact_record_spans(
+  $1::uuid,
+  $2::uuid[],
+  $3::uuid[],
+  $4::text[],
+  $5::text[]
+) as span
 order by
   span.connection_id,
   span.entity_type,

@@ -9,7 +9,7 @@ export interface DetachedMonth {
   name: string;
   /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
   sqlName: string;
-  /** Whether the session may read all of it. */
+  /** Whether the session may read all of it, and it has all columns of the log: one may be from before a column was added. */
   isReadable: boolean;
 }
 
@@ -27,13 +27,25 @@ const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
       month.relname::text as name,
       ${sqlNameOf('month')} as "sqlName",
       pg_catalog.has_table_privilege(month.oid, 'select')
-        and not pg_catalog.row_security_active(month.oid) as "isReadable"
+        and not pg_catalog.row_security_active(month.oid)
+        and not exists (
+          select from pg_catalog.pg_attribute as wanted
+          where wanted.attrelid = log.oid
+            and wanted.attnum > 0
+            and not wanted.attisdropped
+            and not exists (
+              select from pg_catalog.pg_attribute as present
+              where present.attrelid = month.oid
+                and present.attname = wanted.attname
+                and present.atttypid = wanted.atttypid
+            )
+        ) as "isReadable"
     from pg_catalog.pg_class as log
     inner join pg_catalog.pg_class as month
       on month.relnamespace = log.relnamespace
       and month.relowner = log.relowner
     where log.oid = 'crm_sync_log'::regclass::oid
-      and month.relkind = 'r'
+      and month.relkind in ('r', 'p')
       and not exists (
         select from pg_catalog.pg_inherits
         where inhrelid = month.oid

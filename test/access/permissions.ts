@@ -34,6 +34,7 @@ export const readOnly: QueryName[] = [
   'contactExportOutboundChanges',
   'contactExportRecordRequests',
   'contactExportRecords',
+  'contactExportNamedRecords',
   'contactExportSpans',
   'contactExternalIdListByContacts',
   'contactExternalIdLock',

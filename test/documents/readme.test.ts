@@ -135,6 +135,7 @@ const queriesOf: Record<string, QueryName[]> = {
     'contactExportOutboundChanges',
     'contactExportRecordRequests',
     'contactExportRecords',
+    'contactExportNamedRecords',
     'contactExportSpans',
   ],
   contactExternalIdLink: ['contactExternalIdLink', 'contactExternalIdLinkAlias'],

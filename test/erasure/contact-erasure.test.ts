@@ -251,6 +251,15 @@ describe('an erased person', () => {
       });
     });
     await rolledBack(pool, async (client) => {
+      await client.query(
+        'create table crm_sync_log_2019_05 (like crm_sync_log) partition by range (occurred_at)',
+      );
+      await expectRefused(eraseContacts(client, organisationId, [ottoline, duplicate]), {
+        code: 'CRM01',
+        message: 'detached months cannot be searched: public.crm_sync_log_2019_05',
+      });
+    });
+    await rolledBack(pool, async (client) => {
       await client.query('create table crm_sync_log_2019_04 (like crm_sync_log)');
       await client.query('alter table crm_sync_log_2019_04 owner to crm_reader');
       await expectRefused(eraseContacts(client, organisationId, [ottoline, duplicate]), {

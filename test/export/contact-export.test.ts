@@ -493,6 +493,43 @@ describe('with a month that is detached', () => {
     });
   });
 
+  test('an export knows a record that only this month names together with the person', async () => {
+    const key = await connect(pool, tenant.organisationId, 'alto');
+    const { rows } = await pool.query("select date_trunc('month', now())::text as start");
+    const occurredAt = new Date(rows[0].start);
+    const event = { ...contact, externalId: 'OLD', occurredAt, status: 'success' } as const;
+    await syncLogRecord(pool, { ...key, events: [event, { ...event, internalId: tenant.contact(0) }] });
+    await inTransaction(async (client) => {
+      const document = await exported(client, tenant.organisationId, tenant.contact(0));
+      expect(eventIds(document).toSorted()).toEqual(['1', 'OLD', 'OLD']);
+    });
+  });
+
+  test.each([
+    ['lacks a column of the log', 'alter table crm_sync_log_2020_01 drop column reason cascade'],
+    [
+      'has a column of another type',
+      'alter table crm_sync_log_2020_01 alter column entity_type type varchar(50)',
+    ],
+  ])('one that %s is named, and the rest is exported', async (_, change) => {
+    await inTransaction(async (client) => {
+      await client.query(change);
+      const document = await exported(client, tenant.organisationId, tenant.contact(0));
+      expect([document.monthsNotRead, eventIds(document)]).toEqual([['crm_sync_log_2020_01'], []]);
+    });
+  });
+
+  test('one that has partitions of its own is read', async () => {
+    await inTransaction(async (client) => {
+      await client.query(`
+        alter table crm_sync_log_2020_01 rename to part;
+        create table crm_sync_log_2020_01 (like crm_sync_log including defaults) partition by range (occurred_at);
+        alter table crm_sync_log_2020_01 attach partition part default`);
+      const document = await exported(client, tenant.organisationId, tenant.contact(0));
+      expect([document.monthsNotRead, eventIds(document)]).toEqual([[], ['1']]);
+    });
+  });
+
   test.each(['crm_app', 'crm_reader', 'crm_worker'])(
     'an export by %s names it, and has the rest',
     async (role) => {

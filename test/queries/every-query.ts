@@ -353,7 +353,16 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     contactExportOutboundChanges: [exported],
     contactExportRecordRequests: [{ ...exported, ...exportedRecords }],
     contactExportRecords: [exported],
-    contactExportSpans: [{ organisationId, contactIds: [takenId, mergedId, remainingId] }],
+    contactExportNamedRecords: [{ organisationId, contactIds: [bothId] }],
+    contactExportSpans: [
+      {
+        organisationId,
+        contactIds: [takenId, mergedId, remainingId],
+        namedConnectionIds: [],
+        namedEntityTypes: [],
+        namedExternalIds: [],
+      },
+    ],
     contactExternalIdLink: [
       { ...record('1'), contactIds: [bothId] },
       { ...record('1'), contactIds: [takenId] },

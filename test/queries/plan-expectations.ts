@@ -137,6 +137,8 @@ export const expectations: Record<QueryName, Expectation> = {
     indexes: [...mappings, ...aliases, 'contact_external_id_archive_contact_id_idx', 'crm_connections_pkey'],
     buffers: 2500,
   },
+  // Of a hundred people: each of their events.
+  contactExportNamedRecords: { indexes: ['crm_sync_log_internal_id_idx'], buffers: 20_000 },
   // Of a hundred people: each of their events, and what else was logged of their records.
   contactExportSpans: { indexes: [], buffers: 150_000 },
   contactIdentityChangeList: { indexes: [...identityChanges], buffers: 60 },

@@ -28,6 +28,7 @@ const internal: QueryName[] = [
   'contactExportOutboundChanges',
   'contactExportRecordRequests',
   'contactExportRecords',
+  'contactExportNamedRecords',
   'contactExportSpans',
   'credentialsListByKey',
   'credentialsRewrap',
