@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connectionGetLive, organisationSet, withOrganisation } from '../../src/index.js';
 import { connect } from '../support/connection.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -8,7 +8,11 @@ import { useMember } from '../support/roles.js';
 const database = useDatabase();
 const { pool } = database;
 /** With one connection, so the next user gets the one that was used last. */
-const app = useMember(database, 'crm_app', 1);
+const plain = useMember(database, 'crm_app', 1);
+const pipelining = new pg.Pool({ ...plain.options, pipeline: true });
+pipelining.on('error', () => {});
+// Before the user is dropped.
+afterAll(() => pipelining.end());
 
 let ours: string;
 let theirs: string;
@@ -26,14 +30,14 @@ async function visible(client: pg.Pool | pg.ClientBase): Promise<string[]> {
 }
 
 /** Expects a working client without an organisation set. */
-async function expectClean(client: pg.Pool | pg.ClientBase = app): Promise<void> {
+async function expectClean(client: pg.Pool | pg.ClientBase): Promise<void> {
   await expect(visible(client)).rejects.toMatchObject({ code: 'CRM05' });
   await expect(client.query('select crm_organisation_id()')).rejects.toMatchObject({ code: 'CRM05' });
 }
 
 describe('organisationSet', () => {
   test('lasts until the transaction is committed or rolled back', async () => {
-    const client = await app.connect();
+    const client = await plain.connect();
     try {
       for (const end of ['commit', 'rollback']) {
         await client.query('begin');
@@ -48,8 +52,8 @@ describe('organisationSet', () => {
   });
 
   test('has no effect outside a transaction', async () => {
-    await organisationSet(app, { organisationId: ours });
-    await expectClean();
+    await organisationSet(plain, { organisationId: ours });
+    await expectClean(plain);
   });
 
   test('changes nothing for the owner, because no policy applies to it', async () => {
@@ -59,13 +63,16 @@ describe('organisationSet', () => {
   });
 
   test.each(['x', '', null, undefined])('refuses %j', async (organisationId) => {
-    await expect(organisationSet(app, { organisationId: organisationId as string })).rejects.toMatchObject({
+    await expect(organisationSet(plain, { organisationId: organisationId as string })).rejects.toMatchObject({
       code: 'invalid_input',
     });
   });
 });
 
-describe('withOrganisation', () => {
+describe.each([
+  ['a pool', plain],
+  ['a pool that pipelines', pipelining],
+])('withOrganisation on %s', (_, app) => {
   test('sees one organisation, commits, and returns the result of the work', async () => {
     const found = await withOrganisation(app, ours, async (client) => {
       expect(await connectionGetLive(client, { organisationId: theirs, provider: 'reapit' })).toBeNull();
@@ -77,7 +84,7 @@ describe('withOrganisation', () => {
       "select organisation_id as id from crm_connections where status = 'error'",
     );
     expect(rows).toEqual([{ id: ours }]);
-    await expectClean();
+    await expectClean(app);
   });
 
   test('refuses a client instead of a pool', async () => {
@@ -94,7 +101,7 @@ describe('withOrganisation', () => {
     await expect(
       withOrganisation(app, ours, (client) => withOrganisation(client as never, ours, async () => {})),
     ).rejects.toMatchObject({ code: 'invalid_input' });
-    await expectClean();
+    await expectClean(app);
   });
 
   test('rolls back if the work throws, and rethrows its error', async () => {
@@ -107,7 +114,7 @@ describe('withOrganisation', () => {
     ).rejects.toBe(reason);
     const { rows } = await pool.query("select from crm_connections where status_reason = 'Lost.'");
     expect(rows).toEqual([]);
-    await expectClean();
+    await expectClean(app);
   });
 
   test('throws if a statement failed, even if the work caught its error', async () => {
@@ -120,7 +127,7 @@ describe('withOrganisation', () => {
       code: 'transaction_undone',
       message: 'The transaction was rolled back because a statement in it failed.',
     });
-    await expectClean();
+    await expectClean(app);
   });
 
   test.each([
@@ -135,7 +142,7 @@ describe('withOrganisation', () => {
         await client.query(typeof statement === 'string' ? statement : statement());
       }),
     ).rejects.toMatchObject({ code: 'transaction_undone' });
-    await expectClean();
+    await expectClean(app);
   });
 
   test('takes two round trips besides those of the work', async () => {
@@ -153,7 +160,7 @@ describe('withOrganisation', () => {
     });
     await withOrganisation({ connect: async () => counting } as never, ours, async () => {});
     expect(messages).toBe(2);
-    await expectClean();
+    await expectClean(app);
   });
 
   test('passes on an error of a deferred trigger, and commits nothing', async () => {
@@ -167,7 +174,7 @@ describe('withOrganisation', () => {
     ).rejects.toMatchObject({ code: '22012' });
     expect((await pool.query('select from late')).rows).toEqual([]);
     await pool.query('drop table late; drop function late');
-    await expectClean();
+    await expectClean(app);
   });
 
   test('lets the work use savepoints', async () => {
@@ -189,7 +196,7 @@ describe('withOrganisation', () => {
         expect(await visible(client)).toEqual([ours]);
         if (end === 'rolls back') throw new Error('changed my mind');
       }).catch(() => {});
-      await expectClean();
+      await expectClean(app);
     },
   );
 
@@ -209,7 +216,7 @@ describe('withOrganisation', () => {
     await expect(straggler).rejects.toThrow(
       'The transaction is over: await each query inside withOrganisation.',
     );
-    await expectClean();
+    await expectClean(app);
   });
 
   test('refuses late queries also by a method read earlier, and by a client that a method returned', async () => {
@@ -231,7 +238,7 @@ describe('withOrganisation', () => {
     let next: Promise<void> | undefined;
     await withOrganisation(app, ours, async (client) => {
       expect(() => client.release()).toThrow('withOrganisation releases the client itself.');
-      next = expectClean();
+      next = expectClean(app);
       expect(await visible(client)).toEqual([ours]);
     });
     await next;
@@ -246,7 +253,7 @@ describe('withOrganisation', () => {
         await visible(client);
       }),
     ).rejects.toThrow();
-    await expectClean();
+    await expectClean(app);
   });
 
   test('isolates a hundred transactions of two organisations on three connections', async () => {
@@ -268,4 +275,57 @@ describe('withOrganisation', () => {
   test('refuses an invalid UUID before it takes a connection', async () => {
     await expect(withOrganisation(app, 'x', async () => {})).rejects.toMatchObject({ code: 'invalid_input' });
   });
+});
+
+/** Watches when queries are sent and answered. */
+function watched(client: pg.PoolClient, seen: string[]): pg.PoolClient {
+  return new Proxy(client, {
+    get(target, key) {
+      const value = Reflect.get(target, key);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        const result = value.apply(target, args);
+        if (key !== 'query') return result;
+        const name = String(args[0]).slice(0, 6);
+        seen.push(`${name} sent`);
+        return result.finally(() => seen.push(`${name} answered`));
+      };
+    },
+  });
+}
+
+test.each([
+  ['waits until the transaction has begun', plain, ['begin; sent', 'begin; answered', 'select sent']],
+  ['on a pool that pipelines, does not wait', pipelining, ['begin; sent', 'select sent', 'begin; answered']],
+])('the first query of the work %s', async (_, pool, first) => {
+  const seen: string[] = [];
+  await withOrganisation(
+    { connect: async () => watched(await pool.connect(), seen) } as never,
+    ours,
+    (client: pg.ClientBase) => client.query('select 1'),
+  );
+  expect(seen.slice(0, 3)).toEqual(first);
+});
+
+test.each([
+  ['a pool', {}],
+  ['a pool that pipelines', { pipeline: true }],
+])('nothing is written on %s if the transaction cannot begin', async (_, options) => {
+  const lost = new pg.Pool({
+    connectionString: database.url,
+    options: '-c search_path=pg_catalog',
+    ...options,
+  });
+  try {
+    await expect(
+      withOrganisation(lost, ours, async (client) => {
+        // Whatever the work makes of it.
+        await client.query('delete from public.crm_connections').catch(() => {});
+        throw new Error('of the work');
+      }),
+    ).rejects.toMatchObject({ code: 'schema_not_found' });
+    expect((await visible(pool)).toSorted()).toEqual([ours, theirs].toSorted());
+  } finally {
+    await lost.end();
+  }
 });
