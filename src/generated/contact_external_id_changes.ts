@@ -469,9 +469,11 @@ export interface ContactReferenceCheckManyResult {
  *   unlinked.is_found is not null as "isUnlinked!",
  *   cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown!"
  * from unnest(
- *   :entityTypes!::text[],
- *   :externalIds!::text[],
- *   :contactIds!::uuid[]
+ *   -- From a subquery, so that the planner does not know how many there are: at an estimated cost of 100,000 the server
+ *   -- would compile the statement (jit), which takes longer than running it.
+ *   (select :entityTypes!::text[]),
+ *   (select :externalIds!::text[]),
+ *   (select :contactIds!::uuid[])
  * ) with ordinality as sent (entity_type, external_id, contact_id, position)
  * cross join lateral (
  *   with recursive merged as (
@@ -519,7 +521,7 @@ export interface ContactReferenceCheckManyResult {
  */
 export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
   name: 'contactReferenceCheckMany',
-  statementName: 'contactReferenceCheckMany_7acb4cbf',
+  statementName: 'contactReferenceCheckMany_5731d3c9',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -534,9 +536,9 @@ export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheck
   unlinked.is_found is not null as "isUnlinked",
   cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown"
 from unnest(
-  $1::text[],
-  $2::text[],
-  $3::uuid[]
+  (select $1::text[]),
+  (select $2::text[]),
+  (select $3::uuid[])
 ) with ordinality as sent (entity_type, external_id, contact_id, position)
 cross join lateral (
   with recursive merged as (

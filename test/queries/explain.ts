@@ -12,6 +12,8 @@ export interface PlanNode {
   'Index Name'?: string;
   'Shared Hit Blocks'?: number;
   'Shared Read Blocks'?: number;
+  /** The planner's estimate. */
+  'Total Cost'?: number;
   'Actual Rows'?: number;
   'Actual Loops'?: number;
   'Rows Removed by Filter'?: number;
@@ -119,6 +121,12 @@ export function pagesTouched(plan: PlanNode): number {
   );
 }
 
+/**
+ * Above this estimated cost, the server compiles a statement before it runs it (`jit_above_cost`). For the largest of
+ * ours that takes twenty seconds, on servers that have LLVM. The one of the tests has not.
+ */
+export const costThatCompiles = 100_000;
+
 /** How many rows a plan read from tables, including those that it discarded. */
 export function rowsRead(plan: PlanNode): number {
   const scans = executed(plan).filter((node) => 'Relation Name' in node && /Scan$/.test(node['Node Type']));
@@ -178,10 +186,15 @@ export async function problemsOf(
   const isWithout = used.length === 0 && indexes.length > 0 && scanned.length === 0;
   const bound = typeof buffers === 'number' ? buffers : buffers(size);
   const pages = pagesTouched(plan);
+  const cost = plan['Total Cost'] ?? 0;
+  // The calls have batches of a hundred, and batches of a thousand are usual.
+  const isBatch = /unnest\(|any\(/.test(queries[name].text);
+  const costBound = isBatch ? costThatCompiles / 10 : costThatCompiles / 2;
   return [
     ...sequential.map((relation) => `scans ${relation} sequentially`),
     ...strange.map((index) => `uses ${index}`),
     ...(isWithout ? ['uses no index'] : []),
     ...(pages > bound ? [`touches ${pages} pages, more than ${bound}`] : []),
+    ...(cost > costBound ? [`has an estimated cost of ${cost}, more than ${costBound}`] : []),
   ];
 }

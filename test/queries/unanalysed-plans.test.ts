@@ -14,7 +14,15 @@ import { connect } from '../support/connection.js';
 import { encryptCredentials } from '../support/credentials.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { type QueryName, queries, queryNames } from './every-query.js';
-import { explain, modesOf, type PlanNode, pagesTouched, pairsRejected, rowsRead } from './explain.js';
+import {
+  costThatCompiles,
+  explain,
+  modesOf,
+  type PlanNode,
+  pagesTouched,
+  pairsRejected,
+  rowsRead,
+} from './explain.js';
 import { callsOf } from './plan-calls.js';
 import { rolesOf } from './plan-roles.js';
 
@@ -186,6 +194,8 @@ describe('with the tables of a first sync', () => {
 
       const { rows } = await pool.query('select count(*)::integer as failures from crm_sync_failures');
       expect(rows).toEqual([{ failures: 29 * 50 }]);
+      expect(second['Total Cost']).toBeLessThan(costThatCompiles);
+      expect(thirtieth['Total Cost']).toBeLessThan(costThatCompiles);
       expect(excess(second, 1_000)).toEqual({});
       expect(excess(thirtieth, 1_000)).toEqual({});
       // The few more are upper levels of the indexes, and pages of the catalog that were read anew. Without a bound, they
