@@ -59,7 +59,7 @@ export function growthDocument({ postgres, walBytesPerEvent, steps }: Growth): s
 
 How much disk space the tables and indexes take, measured on PostgreSQL ${postgres} with up to ${count(last.events)} events. \`npm run growth\` measures it, and writes this page from \`docs/growth.json\` in the repository.
 
-![The size of the sync log by number of events: the rows and each of the three indexes grow in proportion.](growth.svg)
+![The size of the sync log by number of events: the rows and each index grow in proportion.](growth.svg)
 
 ## Bytes per row
 
@@ -73,10 +73,10 @@ An event also writes ${count(walBytesPerEvent)} bytes of write-ahead log, not co
 
 ## The sync log, step by step
 
-In megabytes (10⁶ bytes), and in bytes per event. The log grows in proportion: the ten millionth event takes as much space as the first.
+In megabytes (10⁶ bytes), and in bytes per event. The log grows in proportion: the ten millionth event takes no more space than the first.
 
 | events | rows | ${logIndexes.map((index) => `\`${index}\``).join(' | ')} | all | per event |
-|---:|---:|---:|---:|---:|---:|---:|
+|---:|${'---:|'.repeat(logIndexes.length + 3)}
 ${growth.join('\n')}
 
 ## An example
@@ -106,5 +106,6 @@ export const keptDays = { crm_sync_log: 395, crm_sync_runs: 30 };
 const logIndexes = [
   'crm_sync_log_pkey',
   'crm_sync_log_internal_id_idx',
+  'crm_sync_log_external_id_idx',
   'crm_sync_log_status_connection_id_idx',
 ];

@@ -7,7 +7,12 @@ const parts = [
   { name: 'Rows', colour: '#3b6fb6', bytes: ({ heap, toast }: TableSize) => heap + toast },
   { name: 'Primary key', colour: '#c26a12', bytes: index('crm_sync_log_pkey') },
   { name: 'Index by contact', colour: '#3a8757', bytes: index('crm_sync_log_internal_id_idx') },
-  { name: 'Index of failures', colour: '#c0392b', bytes: index('crm_sync_log_status_connection_id_idx') },
+  {
+    name: 'Indexes of failures and of unlinked events',
+    colour: '#c0392b',
+    bytes: (log: TableSize) =>
+      index('crm_sync_log_status_connection_id_idx')(log) + index('crm_sync_log_external_id_idx')(log),
+  },
 ];
 
 function index(name: string) {
