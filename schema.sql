@@ -8685,19 +8685,19 @@ CREATE INDEX crm_sync_log_catch_all_external_id_idx ON public.crm_sync_log_catch
 -- Name: crm_sync_log_internal_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX crm_sync_log_internal_id_idx ON ONLY public.crm_sync_log USING btree (organisation_id, internal_id, occurred_at DESC, id DESC) WHERE (internal_id IS NOT NULL);
+CREATE INDEX crm_sync_log_internal_id_idx ON ONLY public.crm_sync_log USING btree (internal_id) WHERE (internal_id IS NOT NULL);
 
 --
 -- Name: INDEX crm_sync_log_internal_id_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.crm_sync_log_internal_id_idx IS 'The timeline of a contact, newest first.';
+COMMENT ON INDEX public.crm_sync_log_internal_id_idx IS 'Finds the events of a contact, in no order. Without their times, so that its keys repeat and are stored once; and without the organisation, because a contact has only one.';
 
 --
 -- Name: crm_sync_log_catch_all_internal_id_idx; Type: INDEX; Schema: public; Owner: -
 --
 
-CREATE INDEX crm_sync_log_catch_all_internal_id_idx ON public.crm_sync_log_catch_all USING btree (organisation_id, internal_id, occurred_at DESC, id DESC) WHERE (internal_id IS NOT NULL);
+CREATE INDEX crm_sync_log_catch_all_internal_id_idx ON public.crm_sync_log_catch_all USING btree (internal_id) WHERE (internal_id IS NOT NULL);
 
 --
 -- Name: crm_sync_log_status_connection_id_idx; Type: INDEX; Schema: public; Owner: -

@@ -34,7 +34,8 @@ select distinct
   entity_type as "entityType",
   external_id as "externalId!"
 from crm_sync_log
-where organisation_id = :organisationId!::uuid
+-- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+where (organisation_id = :organisationId!::uuid) is true
   and internal_id = any(:contactIds!::uuid[])
   and external_id is not null;
 
@@ -588,8 +589,9 @@ order by
 -- Lists the events of some contacts, newest first: the page of at most `limit` before the given one. They are those
 -- logged with a contact, and those logged with a record alone at a time at which it was theirs, one array element of
 -- `connectionIds`, `entityTypes`, `externalIds`, `fromTimes` and `beforeTimes` each. Of an event with both, leaves out the
--- record if it was not theirs at that time. Uses crm_sync_log_internal_id_idx and crm_sync_log_external_id_idx, and
--- crm_connections_pkey for each event. Nulls are allowed in `fromTimes` and `beforeTimes`.
+-- record if it was not theirs at that time. Uses crm_sync_log_internal_id_idx and crm_sync_log_external_id_idx, which find
+-- events in no order, so that each page reads all that are before it; and crm_connections_pkey for each event. Nulls are
+-- allowed in `fromTimes` and `beforeTimes`.
 with found as (
   select
     logged.connection_id,
@@ -616,9 +618,10 @@ with found as (
       error,
       reason
     from crm_sync_log
-    where organisation_id = :organisationId!::uuid
+    -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+    where (organisation_id = :organisationId!::uuid) is true
       and internal_id = person.contact_id
-      -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
+      -- least, not coalesce: under row-level security, a comparison with coalesce could not choose the partitions.
       and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
       and (occurred_at, id) < (
         least(:beforeOccurredAt::timestamptz, 'infinity'),

@@ -197,7 +197,8 @@ left join lateral (
 left join lateral (
   select true as is_found
   from crm_sync_log as event
-  where event.organisation_id = :organisationId!::uuid
+  -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+  where (event.organisation_id = :organisationId!::uuid) is true
     and event.internal_id = sent.contact_id
   limit 1
 ) as logged on true

@@ -101,8 +101,9 @@ limit :limit!::integer;
 
 /* @name syncLogListByContact */
 -- Lists the events of a contact across all CRMs, newest first: the page of at most `limit` events before
--- the given one, each with the provider of its connection. Uses crm_sync_log_internal_id_idx, and
--- crm_connections_pkey for each event.
+-- the given one, each with the provider of its connection. Uses crm_sync_log_internal_id_idx, which finds a contact's
+-- events in no order, and crm_connections_pkey for each event. Reads the contact's events of a month at a time, of more
+-- months where those before had few, and stops once the page is full.
 select
   event.organisation_id as "organisationId",
   event.connection_id as "connectionId",
@@ -117,31 +118,66 @@ select
   event.error,
   event.reason
 from (
-  -- Limited here, so that only the page is read, through its index.
   select
-    organisation_id,
-    connection_id,
-    occurred_at,
-    id,
-    direction,
-    entity_type,
-    external_id,
-    internal_id,
-    status,
-    error,
-    reason
-  from crm_sync_log
-  where organisation_id = :organisationId!::uuid
-    and internal_id = :contactId!::uuid
-    -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
-  and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
-    and (occurred_at, id) < (
-      least(:beforeOccurredAt::timestamptz, 'infinity'),
-      least(:beforeId::bigint, 9223372036854775807)
-    )
+    logged.organisation_id,
+    logged.connection_id,
+    logged.occurred_at,
+    logged.id,
+    logged.direction,
+    logged.entity_type,
+    logged.external_id,
+    logged.internal_id,
+    logged.status,
+    logged.error,
+    logged.reason
+  from (
+    -- The month of the page and all that is later, the month before, then two, four, and all that is earlier. They are
+    -- whole months in UTC, like partitions, so that each partition is read in one period.
+    select
+      coalesce((month - make_interval(months => first_month)) at time zone 'UTC', '-infinity') as starts_at,
+      coalesce((month - make_interval(months => last_month - 1)) at time zone 'UTC', 'infinity') as ends_at
+    from date_trunc('month', coalesce(:beforeOccurredAt::timestamptz, now()) at time zone 'UTC') as month
+    cross join unnest(
+      array[0, 1, 3, 7, null],
+      array[null, 1, 2, 4, 8]
+    ) as period (first_month, last_month)
+    order by ends_at desc
+  ) as period
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      occurred_at,
+      id,
+      direction,
+      entity_type,
+      external_id,
+      internal_id,
+      status,
+      error,
+      reason
+    from crm_sync_log
+    -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+    where (organisation_id = :organisationId!::uuid) is true
+      and internal_id = :contactId!::uuid
+      and occurred_at >= period.starts_at
+      and occurred_at < period.ends_at
+      -- least, not coalesce: under row-level security, a comparison with coalesce could not choose the partitions.
+      and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
+      and (occurred_at, id) < (
+        least(:beforeOccurredAt::timestamptz, 'infinity'),
+        least(:beforeId::bigint, 9223372036854775807)
+      )
+    order by
+      occurred_at desc,
+      id desc
+    limit :limit!::integer
+  ) as logged
+  -- By period first, so that the next one is only read if this one does not fill the page.
   order by
-    occurred_at desc,
-    id desc
+    period.ends_at desc,
+    logged.occurred_at desc,
+    logged.id desc
   limit :limit!::integer
 ) as event
 inner join crm_connections as connection

@@ -112,14 +112,15 @@ export interface ContactExportNamedRecordsResult {
  *   entity_type as "entityType",
  *   external_id as "externalId!"
  * from crm_sync_log
- * where organisation_id = :organisationId!::uuid
+ * -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+ * where (organisation_id = :organisationId!::uuid) is true
  *   and internal_id = any(:contactIds!::uuid[])
  *   and external_id is not null
  * ```
  */
 export const contactExportNamedRecords = new PreparedQuery<ContactExportNamedRecordsParams,ContactExportNamedRecordsResult>({
   name: 'contactExportNamedRecords',
-  statementName: 'contactExportNamedRecords_646520b0',
+  statementName: 'contactExportNamedRecords_eeed43f8',
   isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
@@ -130,7 +131,7 @@ export const contactExportNamedRecords = new PreparedQuery<ContactExportNamedRec
   entity_type as "entityType",
   external_id as "externalId"
 from crm_sync_log
-where organisation_id = $1::uuid
+where (organisation_id = $1::uuid) is true
   and internal_id = any($2::uuid[])
   and external_id is not null`,
 });
@@ -1549,8 +1550,9 @@ export interface ContactExportEventsResult {
  * Lists the events of some contacts, newest first: the page of at most `limit` before the given one. They are those
  * logged with a contact, and those logged with a record alone at a time at which it was theirs, one array element of
  * `connectionIds`, `entityTypes`, `externalIds`, `fromTimes` and `beforeTimes` each. Of an event with both, leaves out the
- * record if it was not theirs at that time. Uses crm_sync_log_internal_id_idx and crm_sync_log_external_id_idx, and
- * crm_connections_pkey for each event. Nulls are allowed in `fromTimes` and `beforeTimes`.
+ * record if it was not theirs at that time. Uses crm_sync_log_internal_id_idx and crm_sync_log_external_id_idx, which find
+ * events in no order, so that each page reads all that are before it; and crm_connections_pkey for each event. Nulls are
+ * allowed in `fromTimes` and `beforeTimes`.
  *
  * @remarks
  * ```sql
@@ -1580,9 +1582,10 @@ export interface ContactExportEventsResult {
  *       error,
  *       reason
  *     from crm_sync_log
- *     where organisation_id = :organisationId!::uuid
+ *     -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+ *     where (organisation_id = :organisationId!::uuid) is true
  *       and internal_id = person.contact_id
- *       -- least, not coalesce: under row-level security, a comparison with coalesce could not use the index.
+ *       -- least, not coalesce: under row-level security, a comparison with coalesce could not choose the partitions.
  *       and occurred_at <= least(:beforeOccurredAt::timestamptz, 'infinity')
  *       and (occurred_at, id) < (
  *         least(:beforeOccurredAt::timestamptz, 'infinity'),
@@ -1702,7 +1705,7 @@ export interface ContactExportEventsResult {
  */
 export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,ContactExportEventsResult>({
   name: 'contactExportEvents',
-  statementName: 'contactExportEvents_16715551',
+  statementName: 'contactExportEvents_0f20278d',
   isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
@@ -1742,7 +1745,7 @@ export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,C
       error,
       reason
     from crm_sync_log
-    where organisation_id = $2::uuid
+    where (organisation_id = $2::uuid) is true
       and internal_id = person.contact_id
       and occurred_at <= least($3::timestamptz, 'infinity')
       and (occurred_at, id) < (

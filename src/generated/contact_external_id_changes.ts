@@ -512,7 +512,8 @@ export interface ContactReferenceCheckManyResult {
  * left join lateral (
  *   select true as is_found
  *   from crm_sync_log as event
- *   where event.organisation_id = :organisationId!::uuid
+ *   -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
+ *   where (event.organisation_id = :organisationId!::uuid) is true
  *     and event.internal_id = sent.contact_id
  *   limit 1
  * ) as logged on true
@@ -521,7 +522,7 @@ export interface ContactReferenceCheckManyResult {
  */
 export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
   name: 'contactReferenceCheckMany',
-  statementName: 'contactReferenceCheckMany_5731d3c9',
+  statementName: 'contactReferenceCheckMany_947d1e23',
   isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
@@ -575,7 +576,7 @@ left join lateral (
 left join lateral (
   select true as is_found
   from crm_sync_log as event
-  where event.organisation_id = $4::uuid
+  where (event.organisation_id = $4::uuid) is true
     and event.internal_id = sent.contact_id
   limit 1
 ) as logged on true

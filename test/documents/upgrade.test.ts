@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { contactExternalIdLinkMany, externalRecordListByContacts } from '../../src/index.js';
 import { createTenant, useDatabase } from '../support/database.js';
@@ -74,39 +74,69 @@ test('1.3.1 beside 1.4.0 promotes no alias when it unlinks a primary id', async 
   );
 });
 
-describe('the index that upgrade.md builds before 0049', () => {
+describe.each([
+  ['0049', 'external_id_idx', '(organisation_id, external_id)', 'crm_sync_log_external_id_idx'],
+  ['0056', 'contact_idx', 'btree (internal_id)', 'crm_sync_log_contact_idx'],
+])('the index that upgrade.md builds before %s', (number, suffix, columns, parent) => {
   const logins = useLogins();
   const database = useInstallation(logins);
+  const file = migrations.findIndex((migration) => migration.file.startsWith(number));
+  const month = monthName(0);
 
-  test('is the one in the header, and 0049 takes it over instead of building one', async () => {
-    const file = migrations.findIndex(({ file }) => file.startsWith('0049'));
-    const header = (migrations[file]?.up ?? '').replaceAll(/\n--\s+/g, ' ');
-    const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
-    const [, statement = ''] = /psql -c '(create index concurrently [^']*)'/.exec(page) ?? [];
-    expect(header).toContain(statement);
-    // The same one for the months that 0049 does not reach.
-    const erasure = await readFile(projectPath('docs/operations/erasure.md'), 'utf8');
-    expect(erasure).toContain(statement.replaceAll('2026_11', '2026_05'));
+  /** The statement of the page. */
+  async function statementOf(page: string): Promise<string> {
+    const text = await readFile(projectPath(page), 'utf8');
+    return new RegExp(`psql -c '(create index concurrently \\w+_${suffix} [^']*)'`).exec(text)?.[1] ?? '';
+  }
 
+  /** The indexes of this month on these columns alone. */
+  async function indexes() {
+    const { rows } = await database.pool.query(
+      `select index.indexrelid::regclass::text as name, parent.inhparent::regclass::text as parent
+       from pg_index as index
+       left join pg_inherits as parent on parent.inhrelid = index.indexrelid
+       where index.indrelid = $1::regclass
+         and strpos(pg_get_indexdef(index.indexrelid), $2) > 0`,
+      [month, columns],
+    );
+    return rows;
+  }
+
+  beforeAll(async () => {
     await migrateTo(database, logins, file);
-    const month = monthName(0);
-    const built = `${month}_external_id_idx`;
+    const statement = await statementOf('docs/operations/upgrade.md');
     await withClient(database.url, (client) =>
       client.query(statement.replaceAll('crm_sync_log_2026_11', month)),
     );
-    const indexes = async () =>
-      (
-        await database.pool.query(
-          `select index.indexrelid::regclass::text as name, parent.inhparent::regclass::text as parent
-           from pg_index as index
-           left join pg_inherits as parent on parent.inhrelid = index.indexrelid
-           where index.indrelid = $1::regclass
-             and pg_get_indexdef(index.indexrelid) like '%(organisation_id, external_id)%'`,
-          [month],
-        )
-      ).rows;
-    expect(await indexes()).toEqual([{ name: built, parent: null }]);
-    await migrateTo(database, logins, file + 1);
-    expect(await indexes()).toEqual([{ name: built, parent: 'crm_sync_log_external_id_idx' }]);
   });
+
+  test('is the one in the header', async () => {
+    const header = (migrations[file]?.up ?? '').replaceAll(/\n--\s+/g, ' ');
+    expect(header).toContain(await statementOf('docs/operations/upgrade.md'));
+  });
+
+  test('is taken over, instead of building one', async () => {
+    expect(await indexes()).toEqual([{ name: `${month}_${suffix}`, parent: null }]);
+    await migrateTo(database, logins, file + 1);
+    expect(await indexes()).toEqual([{ name: `${month}_${suffix}`, parent }]);
+  });
+});
+
+test('upgrade.md builds the index of 0056 for the months that it does not reach', async () => {
+  const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
+  const [before = '', detached = ''] = [
+    ...page.matchAll(/psql -c '(create index concurrently \w+_contact_idx [^']*)'/g),
+  ].map(([, statement = '']) => statement);
+  expect(detached).toContain('crm_sync_log_2026_05');
+  expect(before).toBe(detached.replaceAll('2026_05', '2026_11'));
+});
+
+test('erasure.md builds the index of 0049 for the months that it does not reach', async () => {
+  const [, statement = ''] =
+    /psql -c '(create index concurrently [^']*)'/.exec(
+      await readFile(projectPath('docs/operations/erasure.md'), 'utf8'),
+    ) ?? [];
+  const upgrade = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
+  expect(statement).toContain('crm_sync_log_2026_05');
+  expect(upgrade).toContain(statement.replaceAll('2026_05', '2026_11'));
 });

@@ -51,7 +51,17 @@ export async function catalog(client: pg.Pool | pg.ClientBase, table?: string): 
       `on ${kind} ${name} to ${grantee}`,
       rest,
     ]),
-  ].toSorted();
+  ]
+    .map(withStableName)
+    .toSorted();
+}
+
+/**
+ * A line whose index names do not depend on which other indexes there were. PostgreSQL makes up the names of a partition's
+ * indexes, and shortens a long one to be unique.
+ */
+function withStableName(line: string): string {
+  return line.replaceAll(/(_organisation_id_internal_id_occur)\w*_idx\d*/g, '$1_idx');
 }
 
 function linesOf<Fact>(

@@ -236,7 +236,11 @@ export const expectations: Record<QueryName, Expectation> = {
     buffers: (size) => 300 + size.events / 400,
   },
   syncLogListByConnection: { indexes: ['crm_sync_log_pkey'], buffers: 200 },
-  syncLogListByContact: { indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'], buffers: 300 },
+  syncLogListByContact: {
+    indexes: ['crm_sync_log_internal_id_idx', 'crm_connections_pkey'],
+    // Two months of a contact that has three in a thousand events of the whole log.
+    buffers: (size) => 300 + size.events / 400,
+  },
   syncLogListFailures: { indexes: ['crm_sync_log_status_connection_id_idx'], buffers: 80 },
   // For the CRM of the connection.
   syncLogRecord: { indexes: ['crm_connections_pkey'], buffers: 1500 },

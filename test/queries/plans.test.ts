@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
   averageAgency,
@@ -11,8 +12,8 @@ import {
 } from '../../dev/busy-database/index.js';
 import { encryptCredentials } from '../support/credentials.js';
 import { useDatabase } from '../support/database.js';
-import { queryNames } from './every-query.js';
-import { explain, modesOf, pagesTouched, problemsOf } from './explain.js';
+import { queries, queryNames } from './every-query.js';
+import { explain, modesOf, type PlanNode, pagesTouched, problemsOf, rowsRead } from './explain.js';
 import { type Call, callsOf } from './plan-calls.js';
 import { expectations } from './plan-expectations.js';
 import { rolesOf } from './plan-roles.js';
@@ -96,6 +97,66 @@ test.each(['connectionListWithHealth', 'syncLogListFailures', 'syncLogCountError
     }
   },
 );
+
+describe('syncLogListByContact', () => {
+  /** The plans of the page before the 20th of the log's third month, in every role. */
+  async function plansOf(client: pg.ClientBase, contact: number): Promise<PlanNode[]> {
+    const { tenant } = tenants.get(busyAgency) as { tenant: Tenant };
+    const now = new Date();
+    const values: Record<string, unknown> = {
+      organisationId: tenant.organisationId,
+      contactId: tenant.contacts[contact]?.contactId,
+      beforeOccurredAt: new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 2, 20)).toISOString(),
+      beforeId: '1',
+      limit: 10,
+    };
+    const name = 'syncLogListByContact';
+    const params = queries[name].parameterNames.map((parameter) => values[parameter]);
+    const plans: PlanNode[] = [];
+    for (const role of rolesOf(name)) {
+      for (const mode of modesOf(name)) {
+        const run = { name, params, mode, role, tenant } as const;
+        // The first execution also reads the catalog.
+        await explain(client, run);
+        plans.push(await explain(client, run));
+      }
+    }
+    return plans;
+  }
+
+  test('reads the month of the page and the one before of a contact with events on every day', async () => {
+    const client = await pool.connect();
+    try {
+      const { tenant } = tenants.get(busyAgency) as { tenant: Tenant };
+      const { rows } = await client.query<{ first: number; others: number }>(
+        `select
+           count(*) filter (where occurred_at < second_month)::integer as first,
+           count(*) filter (where occurred_at >= second_month)::integer as others
+         from crm_sync_log
+         cross join (select date_trunc('month', now(), 'UTC') + interval '1 month' as second_month) as log
+         where internal_id = $1`,
+        [tenant.contacts[0]?.contactId],
+      );
+      const [{ first, others } = { first: 0, others: 0 }] = rows;
+      expect(first).toBeGreaterThan(50);
+      for (const plan of await plansOf(client, 0)) {
+        // And the connection of each event of the page.
+        expect(rowsRead(plan)).toBeLessThanOrEqual(others + 10);
+      }
+    } finally {
+      client.release();
+    }
+  });
+
+  test('reads the few events of another contact', async () => {
+    const client = await pool.connect();
+    try {
+      for (const plan of await plansOf(client, 50)) expect(pagesTouched(plan)).toBeLessThan(100);
+    } finally {
+      client.release();
+    }
+  });
+});
 
 /** The indexes that functions or the deletion of contacts use, whose plans are not seen here. */
 const usedInside = [

@@ -435,6 +435,54 @@ describe('syncLogListByContact', () => {
     ]);
     expect(new Set(entries.map(({ connectionId }) => connectionId)).size).toBe(2);
   });
+
+  test.each(['UTC', 'America/New_York', 'Pacific/Auckland'])(
+    'pages through years without gaps or repetitions, in a session in %s',
+    async (timeZone) => {
+      const key = await newConnection();
+      const internalId = randomUUID();
+      const now = new Date();
+      // The first and the last moment of each month, twice, and of no month between the second year and the third.
+      const times = Array.from({ length: 40 }, (_, monthsAgo) => monthsAgo + 1)
+        .filter((monthsAgo) => monthsAgo < 24 || monthsAgo > 36)
+        .flatMap((monthsAgo) => {
+          const first = (months: number) => Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - months, 1);
+          const last = new Date(first(monthsAgo - 1) - 1).toISOString().replace('Z', '999Z');
+          return [last, last, ...Array<string>(2).fill(new Date(first(monthsAgo)).toISOString())];
+        })
+        .toReversed();
+      const events = times.map((occurredAt, index) => ({
+        ...success,
+        internalId,
+        externalId: String(index),
+        occurredAt,
+      }));
+      await syncLogRecord(pool, { ...key, events });
+      const params = { organisationId: key.organisationId, contactId: internalId };
+      const client = await pool.connect();
+      try {
+        await client.query(`set timezone = '${timeZone}'`);
+        for (const limit of [1, 3, 40, 1000]) {
+          const entries = await allPages<SyncLogEntry>((before) =>
+            syncLogListByContact(client, { ...params, before, limit }),
+          );
+          expect(entries.map(({ externalId }) => externalId)).toEqual(
+            events.map(({ externalId }) => externalId).toReversed(),
+          );
+        }
+      } finally {
+        client.release(true);
+      }
+    },
+  );
+
+  test('lists nothing of another organisation', async () => {
+    const key = await newConnection();
+    const internalId = randomUUID();
+    await syncLogRecord(pool, { ...key, events: [{ ...success, internalId }] });
+    const { organisationId } = await createTenant(pool);
+    expect(await syncLogListByContact(pool, { organisationId, contactId: internalId })).toEqual([]);
+  });
 });
 
 describe('syncLogCountErrorsByKind', () => {

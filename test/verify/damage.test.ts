@@ -62,14 +62,14 @@ const damages: Damage[] = [
   {
     damage: 'drops an index of the log',
     sql: 'drop index crm_sync_log_internal_id_idx',
-    reported: [['index', `${log}_internal_id_idx on ${log}`, 'btree (organisation_id, internal_id', null]],
+    reported: [['index', `${log}_internal_id_idx on ${log}`, 'btree (internal_id)', null]],
   },
   {
     damage: 'recreates an index of the log without its partitions',
-    sql: 'drop index crm_sync_log_internal_id_idx; create index crm_sync_log_internal_id_idx on only crm_sync_log (organisation_id, internal_id, occurred_at desc, id desc) where internal_id is not null',
+    sql: 'drop index crm_sync_log_internal_id_idx; create index crm_sync_log_internal_id_idx on only crm_sync_log (internal_id) where internal_id is not null',
     reported: [
       ['index', `${log}_internal_id_idx on ${log}`, 'btree', `(invalid: ${log}_internal_id_idx)`],
-      ['comment', `index ${log}_internal_id_idx`, 'The timeline', null],
+      ['comment', `index ${log}_internal_id_idx`, 'Finds the events', null],
     ],
   },
   {
