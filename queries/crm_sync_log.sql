@@ -159,7 +159,8 @@ from (
     from crm_sync_log
     -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
     where (organisation_id = :organisationId!::uuid) is true
-      and internal_id = :contactId!::uuid
+      -- Selected, so that the planner takes it for an ordinary contact: it would compile the statement for a busy one.
+      and internal_id = (select :contactId!::uuid)
       and occurred_at >= period.starts_at
       and occurred_at < period.ends_at
       -- least, not coalesce: under row-level security, a comparison with coalesce could not choose the partitions.

@@ -410,7 +410,8 @@ export interface SyncLogListByContactResult {
  *     from crm_sync_log
  *     -- `is true` keeps the planner from the primary key, through which it would read the whole organisation.
  *     where (organisation_id = :organisationId!::uuid) is true
- *       and internal_id = :contactId!::uuid
+ *       -- Selected, so that the planner takes it for an ordinary contact: it would compile the statement for a busy one.
+ *       and internal_id = (select :contactId!::uuid)
  *       and occurred_at >= period.starts_at
  *       and occurred_at < period.ends_at
  *       -- least, not coalesce: under row-level security, a comparison with coalesce could not choose the partitions.
@@ -441,7 +442,7 @@ export interface SyncLogListByContactResult {
  */
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>({
   name: 'syncLogListByContact',
-  statementName: 'syncLogListByContact_c0bbeb5f',
+  statementName: 'syncLogListByContact_8601a13f',
   isPreparable: true,
   params: [
     { name: 'beforeOccurredAt', required: false },
@@ -502,7 +503,7 @@ from (
       reason
     from crm_sync_log
     where (organisation_id = $2::uuid) is true
-      and internal_id = $3::uuid
+      and internal_id = (select $3::uuid)
       and occurred_at >= period.starts_at
       and occurred_at < period.ends_at
       and occurred_at <= least($1::timestamptz, 'infinity')
