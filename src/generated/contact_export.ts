@@ -55,7 +55,6 @@ export interface ContactExportContactsResult {
 export const contactExportContacts = new PreparedQuery<ContactExportContactsParams,ContactExportContactsResult>({
   name: 'contactExportContacts',
   statementName: 'contactExportContacts_4abb7c27',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactId', required: true },
@@ -120,7 +119,6 @@ export interface ContactExportNamedRecordsResult {
 export const contactExportNamedRecords = new PreparedQuery<ContactExportNamedRecordsParams,ContactExportNamedRecordsResult>({
   name: 'contactExportNamedRecords',
   statementName: 'contactExportNamedRecords_646520b0',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactIds', required: true },
@@ -184,7 +182,6 @@ export interface ContactExportSpansResult {
 export const contactExportSpans = new PreparedQuery<ContactExportSpansParams,ContactExportSpansResult>({
   name: 'contactExportSpans',
   statementName: 'contactExportSpans_8ff9423b',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactIds', required: true },
@@ -409,7 +406,6 @@ export interface ContactExportRecordsResult {
 export const contactExportRecords = new PreparedQuery<ContactExportRecordsParams,ContactExportRecordsResult>({
   name: 'contactExportRecords',
   statementName: 'contactExportRecords_d4122ec7',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -711,7 +707,6 @@ export interface ContactExportIdentityChangesResult {
 export const contactExportIdentityChanges = new PreparedQuery<ContactExportIdentityChangesParams,ContactExportIdentityChangesResult>({
   name: 'contactExportIdentityChanges',
   statementName: 'contactExportIdentityChanges_a8a781fe',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -879,7 +874,6 @@ export interface ContactExportOutboundChangesResult {
 export const contactExportOutboundChanges = new PreparedQuery<ContactExportOutboundChangesParams,ContactExportOutboundChangesResult>({
   name: 'contactExportOutboundChanges',
   statementName: 'contactExportOutboundChanges_e801ab71',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -1086,7 +1080,6 @@ export interface ContactExportFailuresResult {
 export const contactExportFailures = new PreparedQuery<ContactExportFailuresParams,ContactExportFailuresResult>({
   name: 'contactExportFailures',
   statementName: 'contactExportFailures_2ce421e1',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -1326,7 +1319,6 @@ export interface ContactExportConflictsResult {
 export const contactExportConflicts = new PreparedQuery<ContactExportConflictsParams,ContactExportConflictsResult>({
   name: 'contactExportConflicts',
   statementName: 'contactExportConflicts_903ffee3',
-  isPreparable: true,
   params: [
     { name: 'connectionIds', required: true },
     { name: 'entityTypes', required: true },
@@ -1467,7 +1459,6 @@ export interface ContactExportRecordRequestsResult {
 export const contactExportRecordRequests = new PreparedQuery<ContactExportRecordRequestsParams,ContactExportRecordRequestsResult>({
   name: 'contactExportRecordRequests',
   statementName: 'contactExportRecordRequests_83d42f96',
-  isPreparable: true,
   params: [
     { name: 'connectionIds', required: true },
     { name: 'entityTypes', required: true },
@@ -1703,7 +1694,6 @@ export interface ContactExportEventsResult {
 export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,ContactExportEventsResult>({
   name: 'contactExportEvents',
   statementName: 'contactExportEvents_16715551',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },

@@ -52,7 +52,6 @@ export interface ContactMergeResult {
 export const contactMerge = new PreparedQuery<ContactMergeParams,ContactMergeResult>({
   name: 'contactMerge',
   statementName: 'contactMerge_7ab89e8b',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'fromContactId', required: true },
@@ -129,7 +128,6 @@ export interface ContactMergeUndoResult {
 export const contactMergeUndo = new PreparedQuery<ContactMergeUndoParams,ContactMergeUndoResult>({
   name: 'contactMergeUndo',
   statementName: 'contactMergeUndo_222c018f',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'mergeId', required: true },
@@ -208,7 +206,6 @@ export interface ExternalRecordMergeManyResult {
 export const externalRecordMergeMany = new PreparedQuery<ExternalRecordMergeManyParams,ExternalRecordMergeManyResult>({
   name: 'externalRecordMergeMany',
   statementName: 'externalRecordMergeMany_c5d349fe',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
@@ -361,7 +358,6 @@ export interface ContactIdentityChangeListResult {
 export const contactIdentityChangeList = new PreparedQuery<ContactIdentityChangeListParams,ContactIdentityChangeListResult>({
   name: 'contactIdentityChangeList',
   statementName: 'contactIdentityChangeList_4c9abc38',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactId', required: true },
@@ -522,7 +518,6 @@ export interface ContactReferenceCheckManyResult {
 export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
   name: 'contactReferenceCheckMany',
   statementName: 'contactReferenceCheckMany_5731d3c9',
-  isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },

@@ -251,7 +251,6 @@ export interface OutboundChangeAnnounceResult {
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
   statementName: 'outboundChangeAnnounce_24a23cd4',
-  isPreparable: true,
   params: [
     { name: 'limit', required: true },
   ],
@@ -572,7 +571,6 @@ export interface OutboundChangeClaimResult {
 export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>({
   name: 'outboundChangeClaim',
   statementName: 'outboundChangeClaim_23c24813',
-  isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -744,7 +742,6 @@ export interface OutboundChangeListWaitingResult {
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
   statementName: 'outboundChangeListWaiting_4d73ab75',
-  isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -888,7 +885,6 @@ export interface OutboundChangeRecordResult {
 export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
   name: 'outboundChangeRecord',
   statementName: 'outboundChangeRecord_07bfa5d0',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -978,7 +974,6 @@ export interface OutboundFillContinueResult {
 export const outboundFillContinue = new PreparedQuery<OutboundFillContinueParams,OutboundFillContinueResult>({
   name: 'outboundFillContinue',
   statementName: 'outboundFillContinue_82014f03',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -1066,7 +1061,6 @@ export interface OutboundFillStartResult {
 export const outboundFillStart = new PreparedQuery<OutboundFillStartParams,OutboundFillStartResult>({
   name: 'outboundFillStart',
   statementName: 'outboundFillStart_83a894c3',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

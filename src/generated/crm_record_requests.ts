@@ -153,7 +153,6 @@ export interface RecordRequestAddResult {
 export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordRequestAddResult>({
   name: 'recordRequestAdd',
   statementName: 'recordRequestAdd_a98f9717',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -386,7 +385,6 @@ export interface RecordRequestClaimResult {
 export const recordRequestClaim = new PreparedQuery<RecordRequestClaimParams,RecordRequestClaimResult>({
   name: 'recordRequestClaim',
   statementName: 'recordRequestClaim_2c8987ef',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -559,7 +557,6 @@ export interface RecordRequestClearResult {
 export const recordRequestClear = new PreparedQuery<RecordRequestClearParams,RecordRequestClearResult>({
   name: 'recordRequestClear',
   statementName: 'recordRequestClear_2ed673f0',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

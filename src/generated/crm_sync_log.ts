@@ -84,7 +84,6 @@ export interface SyncLogCountByPeriodResult {
 export const syncLogCountByPeriod = new PreparedQuery<SyncLogCountByPeriodParams,SyncLogCountByPeriodResult>({
   name: 'syncLogCountByPeriod',
   statementName: 'syncLogCountByPeriod_dd7252fd',
-  isPreparable: true,
   params: [
     { name: 'limit', required: true },
     { name: 'periodStarts', required: true },
@@ -182,7 +181,6 @@ export interface SyncLogCountErrorsByKindResult {
 export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>({
   name: 'syncLogCountErrorsByKind',
   statementName: 'syncLogCountErrorsByKind_fdbdd2d9',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -275,7 +273,6 @@ export interface SyncLogListByConnectionResult {
 export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>({
   name: 'syncLogListByConnection',
   statementName: 'syncLogListByConnection_e7c0a667',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -406,7 +403,6 @@ export interface SyncLogListByContactResult {
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>({
   name: 'syncLogListByContact',
   statementName: 'syncLogListByContact_3a871bf4',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactId', required: true },
@@ -532,7 +528,6 @@ export interface SyncLogListFailuresResult {
 export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>({
   name: 'syncLogListFailures',
   statementName: 'syncLogListFailures_64795d04',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -684,7 +679,6 @@ export interface SyncLogRecordResult {
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
   statementName: 'syncLogRecord_a5f4b696',
-  isPreparable: true,
   params: [
     { name: 'occurredAts', required: true },
     { name: 'organisationId', required: true },

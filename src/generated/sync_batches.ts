@@ -1384,7 +1384,6 @@ export interface SyncBatchRecordResult {
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
   statementName: 'syncBatchRecord_559e9a61',
-  isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
