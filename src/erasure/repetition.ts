@@ -16,19 +16,13 @@ export interface RepeatedErasure {
   /** The proof's id when it was listed. */
   erasureId: string;
   /**
-   * Of a person:
-   * - `erased`: something of the person was there again, and is erased
-   * - `absent`: nothing was there
-   * - `returned`: the table has the proof, and the contact was linked to a record after it: the person came back, and is
-   *   left alone. To erase them all the same, call {@link contactErase}
-   * - `organisation_erased`: nothing was there, and the whole organisation was erased after the person, as another proof
-   *   says: the proof is restored, without what recognises the records
-   * - `other_key`: its hashes were made with another key: call it with that one
-   * - `failed`: the server refused it, and nothing of this proof was done
-   *
-   * Of an organisation:
-   * - `organisation`: nothing was there, or its CRMs have been connected since
-   * - `organisation_back`: it is there as before its erasure: call {@link organisationErase}
+   * Of a person: `erased`: something of the person was there again, and is erased. `absent`: nothing was there. `returned`:
+   * the table has the proof, and the contact was linked to a record after it: the person came back, and is left alone; to
+   * erase them all the same, call `contactErase`. `organisation_erased`: nothing was there, and the whole organisation was
+   * erased after the person, as another proof says: the proof is restored, without what recognises the records.
+   * `other_key`: its hashes were made with another key: call it with that one. `failed`: the server refused it, and nothing
+   * of this proof was done. Of an organisation: `organisation`: nothing was there, or all its CRMs have been connected
+   * since. `organisation_back`: it is there as before its erasure: call `organisationErase`.
    */
   outcome:
     | 'erased'
@@ -40,8 +34,8 @@ export interface RepeatedErasure {
     | 'organisation'
     | 'organisation_back';
   /**
-   * The contacts of the person that these tables know, or knew until now, and those in the host's `contacts`, if the owner
-   * may read it: unless they have returned, delete them there.
+   * The contacts of the person that these tables knew when it was called, and those in the host's `contacts`, if the owner
+   * may read it: delete them there, unless they have returned.
    */
   contactIds: string[];
   /** How many rows were deleted or rewritten, by table; only if `erased`. */
