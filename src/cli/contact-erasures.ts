@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { erasureKeyVariable } from '../erasure/erasure-key.js';
 import { type ErasureProof, erasureList } from '../erasure/proofs.js';
 import { withConnection } from './database.js';
 import { readErasureKey } from './erasure-key.js';
@@ -22,8 +23,13 @@ export function addErasuresCommand(command: Command): void {
     )
     .option('--contact <id>', 'only the proofs of this contact, by which it was erased', parseUuid)
     .option('--json', 'print JSON')
+    .addHelpText('after', help)
     .action(listErasures);
 }
+
+const help = `
+Environment:
+  ${erasureKeyVariable}  the key of the proofs, with --contact`;
 
 async function listErasures({ contact, json }: ErasuresOptions): Promise<void> {
   const key = contact === undefined ? undefined : readErasureKey();

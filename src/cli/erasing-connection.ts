@@ -47,5 +47,5 @@ export function isBlocked(error: unknown): boolean {
 const codeOf = (error: unknown) => (error as { code?: string }).code;
 
 /** What the commands' help says of it. */
-export const lockHelp = `Waits five seconds for each lock; then it names who holds it, and can be run again.
-Another time: PGOPTIONS="-c lock_timeout=1min".`;
+export const lockHelp = `Waits five seconds for each lock; then it names who holds it, and can be run
+again. Another time: PGOPTIONS="-c lock_timeout=1min".`;

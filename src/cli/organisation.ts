@@ -38,8 +38,8 @@ export function organisationCommand(): Command {
 const eraseHelp = `
 Environment:
   ${erasureKeyVariable}  the key of the proof, as for contact erase
-Locks, for a batch: only rows of this organisation, and its external ids. Another
-one may share a lock of ids by chance, and waits for a batch at most.
+Locks, for a batch: only rows of this organisation, and its external ids.
+Another one may share a lock of ids by chance, and waits for a batch at most.
 ${lockHelp}
 Prints its progress to standard error.`;
 

@@ -457,3 +457,13 @@ describe('contact erasures', () => {
     expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('(ENOENT)') });
   });
 });
+
+test.each([
+  ['contact', 'erase'],
+  ['contact', 'erasures'],
+  ['organisation', 'erase'],
+])('the help of %s %s fits in 80 columns', async (...command) => {
+  const { stdout } = await runCli([...command, '--help'], { COLUMNS: '80' });
+  expect(stdout).toContain('CRM_SCHEMA_ERASURE_KEY');
+  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
+});

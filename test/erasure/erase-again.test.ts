@@ -542,6 +542,28 @@ test('a person who came back after the erasure that the table has is left alone,
   });
 });
 
+test('a salt that was lost is restored, so that the records are recognised again', async () => {
+  const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
+  const key = newKey();
+  const landlord = hers.find((text) => text.startsWith('LANDLORD')) as string;
+  const decision = async () =>
+    (
+      await externalRecordCheckMany(pool, {
+        organisationId,
+        provider: 'reapit',
+        records: [{ entityType: 'contact', externalId: landlord }],
+      })
+    )[0]?.decision;
+  await withClient(url, async (client) => {
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await pool.query('delete from crm_erasure_salts where organisation_id = $1', [organisationId]);
+    expect(await decision()).toBe('unknown');
+    await contactEraseAgain(client, key, proofs);
+    expect(await decision()).toBe('contact_deleted');
+  });
+});
+
 test('an organisation that is back as before its erasure is reported, and one that connects a CRM anew is not', async () => {
   const { organisationId, ottoline } = await agencyWithOttoline(pool);
   const key = newKey();
