@@ -19,7 +19,9 @@ export const erasureTables: Record<string, TableEntry> = {
     purpose: "So that an erased person's record is not taken from a CRM again.",
     kept: 'As long as the agency.',
     erased: 'A row is added for each of their records.',
-    exported: { not: 'As crm_erasures.' },
+    exported: {
+      not: 'Whoever it names was erased. Without crm_erasure_salts, nobody can tell from its hashes whose they are; with it, as in a dump, whoever knows or tries the id of a record can, and the row names the proof.',
+    },
     identifies: ['hash'],
     describes: ['erasure_id'],
     agency: ['organisation_id', 'account'],

@@ -78,3 +78,31 @@ const selectProofs = `
   order by
     erasure.erased_at,
     erasure.id`;
+
+/** Whether a value, perhaps from a file, has the form of proofs. */
+export function isProofs(value: unknown): value is ErasureProof[] {
+  return Array.isArray(value) && value.every(isProof);
+}
+
+function isProof(value: Partial<Record<keyof ErasureProof, unknown>> | null): boolean {
+  const texts = [
+    value?.organisationId,
+    value?.erasureId,
+    value?.subject,
+    value?.erasedAt,
+    value?.erasedBy,
+    value?.keyId,
+  ];
+  return (
+    texts.every((text) => typeof text === 'string') &&
+    Array.isArray(value?.subjectHashes) &&
+    value.subjectHashes.every(isHash) &&
+    Array.isArray(value.records) &&
+    value.records.every((record) => isHash(record?.hash)) &&
+    typeof value.counts === 'object'
+  );
+}
+
+function isHash(value: unknown): boolean {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+}

@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { contactExternalIdLinkMany, externalRecordListByContacts } from '../../src/index.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { monthName } from '../support/log-partitions.js';
 import { migrations } from '../support/migrations.js';
+import { waiting } from '../support/waiting.js';
 import { migrateTo, useInstallation, useLogins } from '../upgrades/installation.js';
 import { releases } from '../upgrades/releases.js';
 
@@ -78,7 +79,7 @@ describe('the index that upgrade.md builds before 0049', () => {
   const logins = useLogins();
   const database = useInstallation(logins);
 
-  test('is the one in the header, and 0049 takes it over instead of building one', async () => {
+  test('is the one in the header, and 0049 takes it over instead of building one, unless its build was interrupted', async () => {
     const file = migrations.findIndex(({ file }) => file.startsWith('0049'));
     const header = (migrations[file]?.up ?? '').replaceAll(/\n--\s+/g, ' ');
     const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
@@ -90,6 +91,16 @@ describe('the index that upgrade.md builds before 0049', () => {
 
     await migrateTo(database, logins, file);
     const month = monthName(0);
+    await interrupt(statement.replaceAll('crm_sync_log_2026_11', month), month);
+    await expect(migrateTo(database, logins, file + 1)).rejects.toMatchObject({
+      code: 'CRM01',
+      message: `the build of an index was interrupted: ${month}_external_id_idx`,
+      hint: expect.stringContaining(`drop index concurrently ${month}_external_id_idx;`),
+    });
+    await withClient(database.url, (client) =>
+      client.query(`drop index concurrently ${month}_external_id_idx`),
+    );
+
     const built = `${month}_external_id_idx`;
     await withClient(database.url, (client) =>
       client.query(statement.replaceAll('crm_sync_log_2026_11', month)),
@@ -109,4 +120,25 @@ describe('the index that upgrade.md builds before 0049', () => {
     await migrateTo(database, logins, file + 1);
     expect(await indexes()).toEqual([{ name: built, parent: 'crm_sync_log_external_id_idx' }]);
   });
+
+  /** Cancels the build of an index while it waits for somebody who writes to the table. */
+  async function interrupt(build: string, table: string): Promise<void> {
+    await withClient(database.url, async (writer) => {
+      await writer.query('begin');
+      await writer.query(`lock table ${table} in row exclusive mode`);
+      await withClient(database.url, async (builder) => {
+        const { rows } = await builder.query('select pg_backend_pid() as pid');
+        const refusal = expect(builder.query(build)).rejects.toMatchObject({ code: '57014' });
+        await vi.waitFor(async () => {
+          const { rowCount } = await database.pool.query(
+            'select from pg_index where indrelid = $1::regclass and not indisvalid',
+            [table],
+          );
+          expect(rowCount).toBe(1);
+        }, waiting);
+        await database.pool.query('select pg_cancel_backend($1)', [rows[0].pid]);
+        await refusal;
+      });
+    });
+  }
 });
