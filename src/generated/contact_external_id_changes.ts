@@ -452,18 +452,23 @@ export interface ContactReferenceCheckManyResult {
 
 /**
  * For records that carry contacts' ids as their references, one array element each: which contact that one is after
- * merges, whether the record was
- * unlinked from it or re-pointed to another, and whether the log or a merge knows it. Returns one row per element:
- * its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
+ * merges, whether the record was unlinked from it or re-pointed to another, and whether the log or a merge knows it, or an
+ * erasure (crm_find_erased_contacts). Returns one row per element: its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
  * contact_external_id_changes_external_id_idx and crm_sync_log_internal_id_idx.
  *
  * @remarks
  * ```sql
+ * with erased as materialized (
+ *   select erased.contact_number as position
+ *   from crm_find_erased_contacts(:organisationId!::uuid, :contactIds!::uuid[]) as erased
+ * )
  * select
  *   sent.position::integer as "position!",
  *   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId!",
  *   unlinked.is_found is not null as "isUnlinked!",
- *   cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown!"
+ *   cardinality(chain.contact_ids) > 1
+ *     or logged.is_found is not null
+ *     or sent.position in (select erased.position from erased) as "isKnown!"
  * from unnest(
  *   -- From a subquery, so that the planner does not know how many there are: at an estimated cost of 100,000 the server
  *   -- would compile the statement (jit), which takes longer than running it.
@@ -517,23 +522,29 @@ export interface ContactReferenceCheckManyResult {
  */
 export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
   name: 'contactReferenceCheckMany',
-  statementName: 'contactReferenceCheckMany_5731d3c9',
+  statementName: 'contactReferenceCheckMany_44516a8b',
   params: [
+    { name: 'organisationId', required: true },
+    { name: 'contactIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
-    { name: 'contactIds', required: true },
-    { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
-  text: `select /* contactReferenceCheckMany */
+  text: `with /* contactReferenceCheckMany */ erased as materialized (
+  select erased.contact_number as position
+  from crm_find_erased_contacts($1::uuid, $2::uuid[]) as erased
+)
+select
   sent.position::integer as "position",
   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId",
   unlinked.is_found is not null as "isUnlinked",
-  cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown"
+  cardinality(chain.contact_ids) > 1
+    or logged.is_found is not null
+    or sent.position in (select erased.position from erased) as "isKnown"
 from unnest(
-  (select $1::text[]),
-  (select $2::text[]),
-  (select $3::uuid[])
+  (select $3::text[]),
+  (select $4::text[]),
+  (select $2::uuid[])
 ) with ordinality as sent (entity_type, external_id, contact_id, position)
 cross join lateral (
   with recursive merged as (
@@ -546,7 +557,7 @@ cross join lateral (
       merged.step + 1
     from merged
     inner join contact_external_id_changes as change
-      on change.organisation_id = $4::uuid
+      on change.organisation_id = $1::uuid
         and change.from_contact_id = merged.contact_id
         and change.kind = 'contacts_merged'
         and change.provider is null
@@ -559,7 +570,7 @@ cross join lateral (
 left join lateral (
   select true as is_found
   from contact_external_id_changes as change
-  where change.organisation_id = $4::uuid
+  where change.organisation_id = $1::uuid
     and change.from_contact_id = any(chain.contact_ids)
     and change.kind in ('unlinked', 'repointed')
     and change.provider = $5::text
@@ -570,7 +581,7 @@ left join lateral (
 left join lateral (
   select true as is_found
   from crm_sync_log as event
-  where event.organisation_id = $4::uuid
+  where event.organisation_id = $1::uuid
     and event.internal_id = sent.contact_id
   limit 1
 ) as logged on true

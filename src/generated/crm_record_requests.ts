@@ -53,7 +53,8 @@ export interface RecordRequestAddResult {
  *     :organisationId!::uuid,
  *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
  *     :entityTypes!::text[],
- *     :externalIds!::text[]
+ *     :externalIds!::text[],
+ *     connection.id
  *   ) as erased
  * ),
  * given as (
@@ -152,7 +153,7 @@ export interface RecordRequestAddResult {
  */
 export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordRequestAddResult>({
   name: 'recordRequestAdd',
-  statementName: 'recordRequestAdd_a98f9717',
+  statementName: 'recordRequestAdd_c241b837',
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -184,7 +185,8 @@ erased as materialized (
     $1::uuid,
     array_fill(connection.provider, array[cardinality($3::text[])]),
     $4::text[],
-    $3::text[]
+    $3::text[],
+    connection.id
   ) as erased
 ),
 given as (

@@ -587,8 +587,8 @@ export interface SyncLogRecordResult {
  * time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
  * time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
  * connection's row FOR KEY SHARE, which only blocks its deletion, and waits for an erasure in the organisation
- * (crm_lock_log). Of the record of an erased person, adds nothing but that it was skipped (`erased`). Nulls are allowed in
- * `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
+ * (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`). Nulls
+ * are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
  *
  * @remarks
  * ```sql
@@ -612,10 +612,15 @@ export interface SyncLogRecordResult {
  *     log_lock.organisation_id,
  *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
  *     :entityTypes!::text[],
- *     :externalIds!::text[]
+ *     :externalIds!::text[],
+ *     connection.id
  *   ) as erased
  *   where connection.organisation_id = :organisationId!::uuid
  *     and connection.id = :connectionId!::uuid
+ *   union
+ *   select erased.contact_number
+ *   from log_lock
+ *   cross join lateral crm_find_erased_contacts(log_lock.organisation_id, :internalIds!::uuid[]) as erased
  * ),
  * recorded as (
  *   insert into crm_sync_log (
@@ -678,15 +683,15 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_a5f4b696',
+  statementName: 'syncLogRecord_8cb68355',
   params: [
     { name: 'occurredAts', required: true },
     { name: 'organisationId', required: true },
     { name: 'externalIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'connectionId', required: true },
-    { name: 'directions', required: true },
     { name: 'internalIds', required: true },
+    { name: 'directions', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
     { name: 'reasons', required: true },
@@ -710,10 +715,15 @@ erased as materialized (
     log_lock.organisation_id,
     array_fill(connection.provider, array[cardinality($3::text[])]),
     $4::text[],
-    $3::text[]
+    $3::text[],
+    connection.id
   ) as erased
   where connection.organisation_id = $2::uuid
     and connection.id = $5::uuid
+  union
+  select erased.contact_number
+  from log_lock
+  cross join lateral crm_find_erased_contacts(log_lock.organisation_id, $6::uuid[]) as erased
 ),
 recorded as (
   insert into crm_sync_log (
@@ -742,10 +752,10 @@ recorded as (
   from in_future
   cross join unnest(
     $1::timestamptz[],
-    $6::text[],
+    $7::text[],
     $4::text[],
     $3::text[],
-    $7::uuid[],
+    $6::uuid[],
     $8::text[],
     $9::jsonb[],
     $10::text[]

@@ -41,7 +41,7 @@ describe('docs/operations', () => {
     ['README.md', 3],
     ['back-up.md', 2],
     ['data-requests.md', 1],
-    ['erasure.md', 2],
+    ['erasure.md', 3],
     ['install.md', 1],
     ['monitor.md', 10],
     ['partitions.md', 5],
