@@ -892,9 +892,21 @@ COMMENT ON FUNCTION public.crm_connection_state(status text, is_paused boolean, 
 --
 
 CREATE FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(contact_id uuid)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+begin
+  -- Every export and every erasure begins here. The policies of these roles show all that a member is to see.
+  if not pg_has_role('crm_app', 'usage')
+    and not pg_has_role('crm_worker', 'usage')
+    and not pg_has_role('crm_reader', 'usage')
+  then
+    perform public.crm_require_all_rows();
+  end if;
+  return query
   with recursive person (contact_id) as (
     select given.contact_id
     from unnest(contact_ids) as given (contact_id)
@@ -902,7 +914,7 @@ CREATE FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uui
     select change.from_contact_id
     from person
     inner join public.contact_external_id_changes as change
-      on change.organisation_id = crm_contact_lineage.organisation_id
+      on change.organisation_id = organisation
       and change.to_contact_id = person.contact_id
       and change.kind = 'contacts_merged'
       and change.external_id is null
@@ -910,14 +922,15 @@ CREATE FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uui
       and change.from_contact_id is not null
   )
   select person.contact_id
-  from person
+  from person;
+end
 $$;
 
 --
 -- Name: FUNCTION crm_contact_lineage(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) IS 'Lists these contacts of an organisation and everyone who was merged into them, in turn. Not whom they were merged into.';
+COMMENT ON FUNCTION public.crm_contact_lineage(organisation_id uuid, contact_ids uuid[]) IS 'Lists these contacts of an organisation and everyone who was merged into them, in turn. Not whom they were merged into. Fails with CRM01 if row-level security may hide rows from the user (crm_require_all_rows), unless it is a member of the roles for which the policies are.';
 
 --
 -- Name: crm_contact_merge_records(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
@@ -1246,6 +1259,7 @@ declare
   logged jsonb := '[]';
   found jsonb;
 begin
+  perform public.crm_require_all_rows();
   for log_table in select tables from public.crm_sync_log_tables() as tables loop
     execute format(
       'select coalesce(jsonb_agg(distinct jsonb_build_array(connection_id, entity_type, external_id)), ''[]'')
@@ -1405,7 +1419,7 @@ $_$;
 -- Name: FUNCTION crm_contact_records(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) IS 'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown.';
+COMMENT ON FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) IS 'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown. Fails with CRM01 if row-level security may hide rows (crm_require_all_rows).';
 
 --
 -- Name: crm_continue_fill(uuid, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -1674,10 +1688,10 @@ $$;
 COMMENT ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) IS 'For migrations: replaces a part of a function, so that the migration shows what changes. Fails with CRM01 if the function has no such part.';
 
 --
--- Name: crm_erase_contact(uuid, uuid[], bytea[], text, bytea); Type: FUNCTION; Schema: public; Owner: -
+-- Name: crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) RETURNS TABLE(erasure_id bigint, counts jsonb)
+CREATE FUNCTION public.crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) RETURNS TABLE(erasure_id bigint, counts jsonb)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
@@ -1703,9 +1717,12 @@ declare
   own_ids text[];
   -- Other contacts that had one of these records once.
   former_contacts uuid[];
+  -- The live connections.
+  locked uuid[];
   -- Those of the person who were erased before.
   proven uuid[];
   stranger uuid;
+  is_merged boolean;
   merged_into uuid;
   merge uuid;
   erasure bigint;
@@ -1715,6 +1732,8 @@ declare
 begin
   perform public.crm_require_read_committed('a person cannot be erased');
   if organisation is null
+    or coalesce(cardinality(named_ids), 0) = 0
+    or array_position(named_ids, null) is not null
     or coalesce(cardinality(people), 0) = 0
     or array_position(people, null) is not null
     or cardinality(subject_hashes) is distinct from cardinality(people)
@@ -1728,12 +1747,18 @@ begin
   end if;
 
   -- Step 1. Locks, in everybody's order. Open runs end: a worker that has read the person already is refused
-  -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once.
-  perform
-  from public.crm_connections as connection
-  where connection.organisation_id = organisation
-  order by connection.id
-  for no key update;
+  -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once. Not those that are
+  -- disconnected: nobody works on them, and who connects the CRM again locks the last one after the ids.
+  select coalesce(array_agg(connection.id), '{}')
+  into locked
+  from (
+    select connections.id
+    from public.crm_connections as connections
+    where connections.organisation_id = organisation
+      and connections.status <> 'disconnected'
+    order by connections.id
+    for no key update
+  ) as connection;
   with ended as (
     update public.crm_sync_runs as run
     set
@@ -1754,6 +1779,20 @@ begin
   perform public.crm_lock_contacts(organisation, people);
   -- Last, because whoever logs something may hold the others.
   perform public.crm_lock_log(organisation, true);
+  perform public.crm_require_all_rows();
+  -- From here on, nobody connects a CRM: that takes the lock of its ids (crm_switch_account).
+  if exists (
+    select
+    from public.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.status <> 'disconnected'
+      and connection.id <> all(locked)
+  ) then
+    raise exception using
+      errcode = 'serialization_failure',
+      message = 'the organisation was connected to a CRM meanwhile',
+      hint = 'Try again.';
+  end if;
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
   select coalesce(array_agg(given.contact_id), '{}')
@@ -1790,15 +1829,26 @@ begin
         hint = format('Undo merge %s (contactMergeUndo), and erase it then. If they are one person, erase both with PGOPTIONS="-c crm_schema.allow_data_loss=on".', merge);
     end if;
   end if;
-  select lineage.contact_id
-  into stranger
-  from public.crm_contact_lineage(organisation, people) as lineage
-  where lineage.contact_id <> all(people)
+  -- Read before the locks, it may lack somebody who was merged since, or have somebody whose merge was undone.
+  select
+    coalesce(lineage.contact_id, given.contact_id),
+    lineage.contact_id is not null
+  into
+    stranger,
+    is_merged
+  from public.crm_contact_lineage(organisation, named_ids) as lineage
+  full join unnest(people) as given (contact_id)
+    on given.contact_id = lineage.contact_id
+  where lineage.contact_id is null
+    or given.contact_id is null
   limit 1;
   if stranger is not null then
     raise exception using
       errcode = 'serialization_failure',
-      message = format('contact %s was merged into the person: it has to be erased, too', stranger),
+      message = case
+        when is_merged then format('contact %s was merged into the person: it has to be erased, too', stranger)
+        else format('contact %s is not merged into the person any more: it must not be erased', stranger)
+      end,
       hint = 'List the contacts with crm_contact_lineage, and try again.';
   end if;
   select change.to_contact_id
@@ -2143,6 +2193,11 @@ begin
     from unnest(providers, accounts, entity_types, external_ids, untils)
       as record (provider, account, entity_type, external_id, theirs_until)
     where record.theirs_until = 'infinity'
+    union all
+    select
+      public.crm_erased_contact_hash(salt, given.contact_id),
+      null
+    from unnest(people) as given (contact_id)
   ) as hashed
   group by hashed.hash
   on conflict on constraint crm_erased_records_pkey do update
@@ -2157,10 +2212,10 @@ end
 $_$;
 
 --
--- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: contact_ids, the contacts that they are, all of crm_contact_lineage(named_ids) and nobody else. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s live connections, then all its external ids, the contacts, and the log (crm_lock_log); nobody connects a CRM meanwhile. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if contact_ids is not that lineage any more or a CRM was connected meanwhile, with CRM01 if row-level security may hide rows (crm_require_all_rows), and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2208,7 +2263,7 @@ begin
       ) as connection;
     end if;
 
-    -- After the locks: whoever was waited for, or did not wait, may have connected a CRM meanwhile.
+    -- After the locks: whoever was waited for, or connects by hand and does not wait, may have connected a CRM meanwhile.
     select string_agg(connection.provider, ', ' order by connection.provider)
     into live
     from public.crm_connections as connection
@@ -2325,7 +2380,25 @@ $_$;
 -- Name: FUNCTION crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) IS 'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, also one that was made meanwhile, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
+COMMENT ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) IS 'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, also one that was made meanwhile, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched or row-level security may hide rows (crm_require_all_rows), and with 0A000 unless at READ COMMITTED.';
+
+--
+-- Name: crm_erased_contact_hash(bytea, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_erased_contact_hash(salt bytea, contact_id uuid) RETURNS bytea
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  -- No record's text is without a space.
+  select sha256(salt || convert_to(contact_id::text, 'UTF8'))
+$$;
+
+--
+-- Name: FUNCTION crm_erased_contact_hash(salt bytea, contact_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_erased_contact_hash(salt bytea, contact_id uuid) IS 'What crm_erased_records keeps of a contact: SHA-256 of the salt and its id.';
 
 --
 -- Name: crm_erased_record_hash(bytea, text, text, text); Type: FUNCTION; Schema: public; Owner: -
@@ -2346,16 +2419,69 @@ $$;
 COMMENT ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text) IS 'What crm_erased_records keeps of a record: SHA-256 of the salt and the record''s id.';
 
 --
--- Name: crm_find_erased_records(uuid, text[], text[], text[]); Type: FUNCTION; Schema: public; Owner: -
+-- Name: crm_find_erased_contacts(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) RETURNS TABLE(record_number bigint)
+CREATE FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(contact_number bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
     AS $$
 #variable_conflict use_column
 declare
   organisation constant uuid := organisation_id;
+begin
+  if not exists (select from public.crm_erasure_salts as salts where salts.organisation_id = organisation) then
+    return;
+  end if;
+  perform public.crm_check_caller_organisation(organisation);
+  return query
+  select given.contact_number
+  from unnest(contact_ids) with ordinality as given (contact_id, contact_number)
+  where exists (
+    select
+    from public.crm_erasure_salts as salts
+    cross join lateral (
+      select
+      from public.crm_erased_records as erased
+      where erased.organisation_id = organisation
+        and erased.hash = public.crm_erased_contact_hash(salts.salt, given.contact_id)
+      limit 1
+    ) as erased
+    -- An erasure leaves no link: who has one is somebody again. `limit` leaves only index look-ups.
+    left join lateral (
+      select true as is_linked
+      from public.contact_external_records as record
+      where (record.organisation_id = organisation) is true
+        and record.contact_id = given.contact_id
+      limit 1
+    ) as link on true
+    where salts.organisation_id = organisation
+      and link.is_linked is null
+  )
+  order by given.contact_number;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) IS 'Says which of these contacts, one array element each and counted from 1, were erased: their ids must not be logged, and a record that carries one of them, as a push in flight has made it or the CRM has copied it, must not bring the person back. A contact that is linked is somebody again. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
+
+--
+-- Name: crm_find_erased_records(uuid, text[], text[], text[], uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid DEFAULT NULL::uuid) RETURNS TABLE(record_number bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
+    AS $$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+  named_connection constant uuid := connection_id;
 begin
   -- In an organisation that has erased nobody, it costs one look-up, and refuses nobody: the guards call it for users
   -- whom they have checked themselves, also in a function of the host that runs as another user.
@@ -2381,34 +2507,50 @@ begin
         )
       limit 1
     ) as erased
+    -- To whose account the ids at this CRM belong; without a live connection, they are those of the last one.
+    left join lateral (
+      select
+        connections.id,
+        connections.account
+      from public.crm_connections as connections
+      where connections.organisation_id = organisation
+        and connections.provider = given.provider
+      order by
+        connections.status = 'disconnected',
+        connections.connected_at desc,
+        connections.id
+      limit 1
+    ) as present on true
+    left join lateral (
+      select
+        connections.id,
+        connections.account
+      from public.crm_connections as connections
+      where connections.organisation_id = organisation
+        and connections.id = coalesce(named_connection, present.id)
+      limit 1
+    ) as connection on true
     where salts.organisation_id = organisation
-      and coalesce(
-        erased.account = (
-          select connection.account
-          from public.crm_connections as connection
-          where connection.organisation_id = organisation
-            and connection.provider = given.provider
-          -- Without a live one, the ids are those of the last one.
-          order by
-            connection.status = 'disconnected',
-            connection.connected_at desc,
-            connection.id
-          limit 1
-        ),
-        true
-      )
-      -- Erasures leave no link of theirs: an id that has one means somebody else.
-      and not exists (
-        select
-        from public.contact_external_records as record
-        where record.organisation_id = organisation
-          and record.provider = given.provider
-          and record.entity_type = given.entity_type
-          and record.external_id = given.external_id
-      )
-      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
-      and encode(erased.hash, 'hex') <> all (
-        string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
+      -- If either account is unknown, it may be the same one.
+      and coalesce(erased.account = connection.account, true)
+      and not (
+        -- Links say nothing of an id in another account.
+        coalesce(connection.id = present.id or connection.account = present.account, named_connection is null)
+        and (
+          -- Erasures leave no link of theirs: an id that has one means somebody else.
+          exists (
+            select
+            from public.contact_external_records as record
+            where record.organisation_id = organisation
+              and record.provider = given.provider
+              and record.entity_type = given.entity_type
+              and record.external_id = given.external_id
+          )
+          -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
+          or encode(erased.hash, 'hex') = any(
+            string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
+          )
+        )
       )
   )
   order by given.record_number;
@@ -2416,10 +2558,10 @@ end
 $$;
 
 --
--- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: COMMENT; Schema: public; Owner: -
+-- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. They are records of the account of the connection that is named, or if none is, of the live or the last one to their CRM. A record of another account is another record, if both accounts are known, and one that is linked means somebody else in that account, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -3903,6 +4045,7 @@ COMMENT ON FUNCTION public.crm_note_deleted_contact() IS 'Records in contact_ext
 CREATE FUNCTION public.crm_note_unlinked_record(organisation_id uuid, provider text, entity_type text, external_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
     AS $$
 declare
   noted constant text := coalesce(current_setting('crm_schema.unlinked_records', true), '');
@@ -3983,9 +4126,12 @@ COMMENT ON FUNCTION public.crm_organisation_id() IS 'The organisation (tenant) w
 --
 
 CREATE FUNCTION public.crm_organisation_tables() RETURNS TABLE(held regclass, counted_as text)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+begin
+  perform public.crm_require_all_rows();
+  return query
   -- The log a month at a time, then the months that were detached.
   select month.held, 'crm_sync_log'
   from (
@@ -4019,14 +4165,15 @@ CREATE FUNCTION public.crm_organisation_tables() RETURNS TABLE(held regclass, co
     'contact_external_id_changes',
     'crm_erased_records',
     'crm_erasure_salts'
-  ]) as other (name)
+  ]) as other (name);
+end
 $$;
 
 --
 -- Name: FUNCTION crm_organisation_tables(); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_organisation_tables() IS 'Lists the tables that hold rows of organisations, in the order in which crm_erase_organisation empties them: what references others first. Not crm_connections, which is last, nor the proofs, which stay.';
+COMMENT ON FUNCTION public.crm_organisation_tables() IS 'Lists the tables that hold rows of organisations, in the order in which crm_erase_organisation empties them: what references others first. Not crm_connections, which is last, nor the proofs, which stay. Fails with CRM01 if row-level security may hide rows (crm_require_all_rows), so that no table is taken for empty.';
 
 --
 -- Name: crm_pause_end(timestamp with time zone, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: public; Owner: -
@@ -4526,6 +4673,32 @@ $$;
 COMMENT ON FUNCTION public.crm_rate_limit_slots(used jsonb) IS 'The one rule for how long a permit counts: from its slot, which is a tenth of the window long, for the whole window after it, and for as long again as a request may be late: a fifth of the window and at most a second for which the permit is valid, and a quarter of that on the way. So no window, wherever it begins, has more requests than permits.';
 
 --
+-- Name: crm_readmit_contact(uuid, uuid); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_readmit_contact(organisation_id uuid, contact_id uuid) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  perform public.crm_require_all_rows();
+  delete from public.crm_erased_records as erased
+  using public.crm_erasure_salts as salts
+  where salts.organisation_id = crm_readmit_contact.organisation_id
+    and erased.organisation_id = salts.organisation_id
+    and erased.hash = public.crm_erased_contact_hash(salts.salt, crm_readmit_contact.contact_id);
+  return found;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_readmit_contact(organisation_id uuid, contact_id uuid); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_readmit_contact(organisation_id uuid, contact_id uuid) IS 'Lets the id of an erased person''s contact be logged again, and no longer takes a record that carries it for theirs. Returns whether it was one. Only the owner may run it.';
+
+--
 -- Name: crm_readmit_record(uuid, text, text, text); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -4535,6 +4708,7 @@ CREATE FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, e
     AS $$
 #variable_conflict use_column
 begin
+  perform public.crm_require_all_rows();
   delete from public.crm_erased_records as erased
   using public.crm_erasure_salts as salts
   where salts.organisation_id = crm_readmit_record.organisation_id
@@ -4651,6 +4825,67 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_request_unpushed_records() IS 'Asks for the records that a CRM has of a contact whose push was given up or dismissed, as recordRequestAdd does, unless the connection has 1,000 requests already. A trigger, because batches of earlier releases give up as well.';
+
+--
+-- Name: crm_require_all_rows(regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_require_all_rows(connections_table regclass DEFAULT 'public.crm_connections'::regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  hidden text;
+  statements text;
+begin
+  select
+    string_agg(relation.oid::regclass::text, ', ' order by relation.relname),
+    string_agg(format('alter table %s no force row level security;', relation.oid::regclass), ' ' order by relation.relname)
+  into
+    hidden,
+    statements
+  from pg_class as connections
+  inner join pg_class as relation
+    on relation.relnamespace = connections.relnamespace
+    and relation.relkind in ('r', 'p')
+    and (
+      relation.relname = any(array[
+        'contact_external_id_aliases',
+        'contact_external_id_archive',
+        'contact_external_id_changes',
+        'contact_external_ids',
+        'crm_connections',
+        'crm_erased_records',
+        'crm_erasure_salts',
+        'crm_erasures',
+        'crm_outbound_changes',
+        'crm_rate_limits',
+        'crm_record_requests',
+        'crm_sync_conflicts',
+        'crm_sync_cursors',
+        'crm_sync_failures',
+        'crm_sync_log',
+        'crm_sync_runs'
+      ])
+      -- Detached months of somebody else are refused where they are searched (crm_sync_log_tables).
+      or (relation.relname ~ '^crm_sync_log_' and relation.relowner = connections.relowner)
+    )
+  where connections.oid = connections_table
+    and row_security_active(relation.oid);
+  if hidden is not null then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('row-level security may hide rows from user %s: %s', current_user, hidden),
+      hint = format('Be the owner of the tables. If that is who you are, the owner is under the policies, too: %s', statements);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_require_all_rows(connections_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_require_all_rows(connections_table regclass) IS 'Fails with CRM01, and names the tables, if row-level security is active for the current user on any table that holds what is kept of people: what a policy hides must not be taken for nothing when somebody is erased, counted or exported. That is so for the owner after FORCE ROW LEVEL SECURITY. Omit the parameter.';
 
 --
 -- Name: crm_require_read_committed(text); Type: FUNCTION; Schema: public; Owner: -
@@ -5074,6 +5309,10 @@ begin
     and connection.account is null
     and (named.id is null or connection.connected_at > named.connected_at);
 
+  -- Waits for an erasure in the organisation.
+  if present.id is not null then
+    perform public.crm_lock_external_ids(organisation, array[present.provider]);
+  end if;
   if coalesce(named.id, unnamed.id) is null then
     return next;
     return;
@@ -6872,19 +7111,19 @@ CREATE TABLE public.crm_erased_records (
 -- Name: TABLE crm_erased_records; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.crm_erased_records IS 'The records of erased people, as salted hashes: they are not linked, logged or asked for again (crm_find_erased_records).';
+COMMENT ON TABLE public.crm_erased_records IS 'What erased people are recognised by, as salted hashes: their records, which are not linked, logged or asked for again (crm_find_erased_records), and their contacts'' ids, which records may carry (crm_find_erased_contacts).';
 
 --
 -- Name: COLUMN crm_erased_records.organisation_id; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_erased_records.organisation_id IS 'The organisation (tenant) whose CRM has the record.';
+COMMENT ON COLUMN public.crm_erased_records.organisation_id IS 'The organisation (tenant).';
 
 --
 -- Name: COLUMN crm_erased_records.hash; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_erased_records.hash IS 'What the record is recognised by (crm_erased_record_hash).';
+COMMENT ON COLUMN public.crm_erased_records.hash IS 'What the record (crm_erased_record_hash) or the contact (crm_erased_contact_hash) is recognised by.';
 
 --
 -- Name: COLUMN crm_erased_records.erasure_id; Type: COMMENT; Schema: public; Owner: -
@@ -6896,7 +7135,7 @@ COMMENT ON COLUMN public.crm_erased_records.erasure_id IS 'The erasure that adde
 -- Name: COLUMN crm_erased_records.account; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.crm_erased_records.account IS 'The account at the CRM that the id belongs to, as in crm_connections: in another account it is another record. Null if it is unknown, and for ids of several accounts.';
+COMMENT ON COLUMN public.crm_erased_records.account IS 'The account at the CRM that the id belongs to, as in crm_connections: in another account it is another record. Null if it is unknown, for ids of several accounts, and for contacts.';
 
 --
 -- Name: CONSTRAINT crm_erased_records_hash_check ON crm_erased_records; Type: COMMENT; Schema: public; Owner: -
@@ -8187,7 +8426,7 @@ ALTER TABLE ONLY public.crm_erased_records
 -- Name: CONSTRAINT crm_erased_records_pkey ON crm_erased_records; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON CONSTRAINT crm_erased_records_pkey ON public.crm_erased_records IS 'Tenant first; each record once.';
+COMMENT ON CONSTRAINT crm_erased_records_pkey ON public.crm_erased_records IS 'Tenant first; each record and each contact once.';
 
 --
 -- Name: crm_erasure_salts crm_erasure_salts_pkey; Type: CONSTRAINT; Schema: public; Owner: -
@@ -8517,7 +8756,7 @@ CREATE INDEX crm_erased_records_erasure_id_idx ON public.crm_erased_records USIN
 -- Name: INDEX crm_erased_records_erasure_id_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.crm_erased_records_erasure_id_idx IS 'Lists the records of an erasure, for its export.';
+COMMENT ON INDEX public.crm_erased_records_erasure_id_idx IS 'Lists what an erasure has added, for its export.';
 
 --
 -- Name: crm_outbound_changes_connection_id_new_idx; Type: INDEX; Schema: public; Owner: -
@@ -10116,10 +10355,10 @@ GRANT ALL ON FUNCTION public.crm_drop_expired_changes() TO crm_worker;
 REVOKE ALL ON FUNCTION public.crm_edit_function(function regprocedure, present text, wanted text) FROM PUBLIC;
 
 --
--- Name: FUNCTION crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer); Type: ACL; Schema: public; Owner: -
@@ -10128,18 +10367,33 @@ REVOKE ALL ON FUNCTION public.crm_erase_contact(organisation_id uuid, contact_id
 REVOKE ALL ON FUNCTION public.crm_erase_organisation(organisation_id uuid, subject_hash bytea, key_id text, batch_size integer) FROM PUBLIC;
 
 --
+-- Name: FUNCTION crm_erased_contact_hash(salt bytea, contact_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_erased_contact_hash(salt bytea, contact_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
 --
 
 REVOKE ALL ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, entity_type text, external_id text) FROM PUBLIC;
 
 --
--- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]); Type: ACL; Schema: public; Owner: -
+-- Name: FUNCTION crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]); Type: ACL; Schema: public; Owner: -
 --
 
-REVOKE ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_app;
-GRANT ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[]) TO crm_worker;
+REVOKE ALL ON FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) TO crm_reader;
+
+--
+-- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid) TO crm_worker;
 
 --
 -- Name: FUNCTION crm_forget_contents(organisation_id uuid, provider text); Type: ACL; Schema: public; Owner: -
@@ -10343,6 +10597,12 @@ GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_worker;
 GRANT ALL ON FUNCTION public.crm_rate_limit_slots(used jsonb) TO crm_reader;
 
 --
+-- Name: FUNCTION crm_readmit_contact(organisation_id uuid, contact_id uuid); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_readmit_contact(organisation_id uuid, contact_id uuid) FROM PUBLIC;
+
+--
 -- Name: FUNCTION crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
 --
 
@@ -10360,6 +10620,12 @@ REVOKE ALL ON FUNCTION public.crm_refuse_data_loss(lost text) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.crm_request_unpushed_records() TO crm_app;
 GRANT ALL ON FUNCTION public.crm_request_unpushed_records() TO crm_worker;
+
+--
+-- Name: FUNCTION crm_require_all_rows(connections_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_require_all_rows(connections_table regclass) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_require_read_committed(refusal text); Type: ACL; Schema: public; Owner: -

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { contactErase, ErasureKey } from '../src/migrations.js';
+import { contactErase, contactEraseAgain, ErasureKey, erasureList } from '../src/migrations.js';
 import { connect } from '../test/support/connection.js';
 import { createTenant } from '../test/support/database.js';
 import { beginLogEarlier } from './organisation-erasure.js';
@@ -11,7 +11,8 @@ const people = 40;
 
 /**
  * Measures how long the erasure of a person takes in an agency with 440,000 events of eighteen months, beside another one:
- * some twenty events of each contact, and one in seven without a contact. Prints the size of the index that finds those.
+ * some twenty events of each contact, and one in seven without a contact. Then how
+ * long --again looks for these people, and the size of the index that finds events without a contact.
  */
 export async function measureContactErasure(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url });
@@ -39,6 +40,10 @@ export async function measureContactErasure(url: string): Promise<void> {
     console.log(
       `median ${format(sorted[people >> 1])}, first ${format(durations[0])}, longest ${format(sorted.at(-1))}`,
     );
+    const proofs = await erasureList(client);
+    const begin = performance.now();
+    await contactEraseAgain(client, key, proofs);
+    console.log(`looking for them again: ${format(performance.now() - begin)}`);
     const { rows: sizes } = await client.query(
       `select pg_size_pretty(sum(pg_relation_size(inhrelid))) as size
        from pg_inherits where inhparent = 'crm_sync_log_external_id_idx'::regclass`,

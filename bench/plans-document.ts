@@ -46,7 +46,7 @@ The plan of every query in [queries/](../queries/) on PostgreSQL ${version}, wit
 
 The tenants are skewed. The **busy** agency has 30 % of the events and mappings, and 20,000 failing records and changes. The **healthy** agency has 20 % and never failed. The rest is a long tail, represented by an **average** agency. Numbers separated by slashes are for these three. A page of a list has 50 rows; a batch has 100 contacts, or as many as the agency has.
 
-Each query ran under row-level security as the role that runs it in production: the application as \`crm_app\` with its organisation set, the worker as \`crm_worker\`. The expectations are the same for the owner and every role that may run the query. A query has the generic plan that a named prepared statement gets in the end; the few that are never prepared (\`dev/query-definition.ts\`) have a plan for the given values. Each query was rolled back.
+Each query ran under row-level security as the role that runs it in production: the application as \`crm_app\` with its organisation set, the worker as \`crm_worker\`. The expectations are the same for the owner and every role that may run the query. A query has the generic plan that a named prepared statement gets in the end. Each query was rolled back.
 
 *Rows read* counts all rows that table scans read, including those that they discarded. *Pages* counts the 8 kB pages that the statement touched, cached or not; *at most* is the limit. Neither grows with the tables. Where they depend on more than the size of a page or a batch (a connection's work, all connections), the query's comment says so.
 

@@ -14,23 +14,6 @@ export interface ParsedQuery {
 }
 
 /**
- * Queries that the server must plan on each call, so they are never sent as named statements (decision 16).
- *
- * Each looks for a few rows among those of one connection, or for as many as a limit allows. Some connections
- * have hundreds of times as many rows as others. A generic plan may read all of them; a plan for the given
- * values does not.
- */
-export const plannedOnEachCall: ReadonlySet<string> = new Set([
-  'outboundChangeClaim',
-  'outboundChangeListWaiting',
-  'syncBatchRecord',
-  'syncFailureClaim',
-  'syncFailureReplay',
-  'syncRunClaim',
-  'syncRunSweep',
-]);
-
-/**
  * Turns a parsed query into the definition that `PreparedQuery` sends unchanged.
  *
  * @throws Error if the query uses one of pgtyped's parameter expansions
@@ -42,25 +25,17 @@ export function queryDefinition(name: string, { statement, params }: ParsedQuery
   return {
     name,
     statementName: statementName(name, text),
-    isPreparable: !plannedOnEachCall.has(name),
     params: params.map(({ name, required }) => ({ name, required })),
     text,
   };
 }
 
 /** A query definition as TypeScript source. The text is a template literal, so that a diff shows lines. */
-export function definitionSource({
-  name,
-  statementName,
-  isPreparable,
-  params,
-  text,
-}: QueryDefinition): string {
+export function definitionSource({ name, statementName, params, text }: QueryDefinition): string {
   const shown = params.map((param) => `\n    { name: '${param.name}', required: ${param.required} },`);
   return `{
   name: '${name}',
   statementName: '${statementName}',
-  isPreparable: ${isPreparable},
   params: [${shown.join('')}${shown.length > 0 ? '\n  ' : ''}],
   text: \`${text.replace(/[\\`]|\$\{/g, '\\$&')}\`,
 }`;

@@ -57,6 +57,8 @@ export interface Item {
   contactId: string;
   /** Whether the contact was deleted here. */
   isOfDeletedContact: boolean;
+  /** The deleted contact, if the record carries its id. */
+  deletedContactId: string | null;
 }
 
 /** What becomes of a record. */
@@ -163,7 +165,7 @@ function outcomeOf(
   others: ContactExternalRecord[],
   { isUntouched, isAnothers }: { isUntouched: boolean; isAnothers: boolean },
 ): Outcome {
-  const { record, remote, contactId, isOfDeletedContact } = item;
+  const { record, remote, contactId, isOfDeletedContact, deletedContactId } = item;
   const { decision, hasNewContent, contactId: linkedTo } = item.decision;
   const { entityType, externalId } = record;
   const known = linkedTo ?? page.links.get(externalId) ?? null;
@@ -191,8 +193,10 @@ function outcomeOf(
     const message = 'The record was deleted or merged at the CRM and is back: link it again, or unlink it.';
     return { events: [forAPerson(event, message)] };
   }
-  // NurtureHub deleted the person, who must not come back with the next edit at the CRM.
-  if (isOfDeletedContact) return { events: [{ ...event, status: 'skipped', reason: 'erased' }] };
+  // NurtureHub deleted the person, who must not come back with the next edit at the CRM. With the contact's id, the
+  // database leaves out the record's if it has erased the person: it does not know the record.
+  if (isOfDeletedContact)
+    return { events: [{ ...event, internalId: deletedContactId, status: 'skipped', reason: 'erased' }] };
   // The link of a record that is gone stays, so that nothing creates the record again.
   if (!isShown(record)) return { events: [{ ...event, status: known === null ? 'skipped' : 'success' }] };
 

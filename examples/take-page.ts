@@ -130,6 +130,7 @@ async function itemsOf(
       decision,
       contactId: contactId as string,
       isOfDeletedContact,
+      deletedContactId: named === 'gone' ? (meanings.get(record)?.contactId ?? null) : null,
     };
   });
 }

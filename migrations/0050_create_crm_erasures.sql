@@ -1,7 +1,7 @@
 -- Up Migration
 --
--- Purpose: keeps a proof of each erasure, without names and ids, and recognises the records of erased people, so that
---          a CRM does not bring them back.
+-- Purpose: keeps a proof of each erasure, without names and ids, and recognises the records and the contacts of erased
+--          people, so that a CRM does not bring them back.
 -- Locks:   nothing.
 -- Scans:   nothing.
 -- Down:    restores the functions and drops the tables (contact_external_ids, contact_external_id_aliases, crm_erasures,
@@ -119,25 +119,26 @@ create index crm_erased_records_erasure_id_idx
   on crm_erased_records (organisation_id, erasure_id);
 
 comment on table crm_erased_records is
-  'The records of erased people, as salted hashes: they are not linked, logged or asked for again (crm_find_erased_records).';
+  'What erased people are recognised by, as salted hashes: their records, which are not linked, logged or asked for again (crm_find_erased_records), and their contacts'' ids, which records may carry (crm_find_erased_contacts).';
 comment on column crm_erased_records.organisation_id is
-  'The organisation (tenant) whose CRM has the record.';
+  'The organisation (tenant).';
 comment on column crm_erased_records.hash is
-  'What the record is recognised by (crm_erased_record_hash).';
+  'What the record (crm_erased_record_hash) or the contact (crm_erased_contact_hash) is recognised by.';
 comment on column crm_erased_records.erasure_id is
   'The erasure that added it.';
 comment on column crm_erased_records.account is
-  'The account at the CRM that the id belongs to, as in crm_connections: in another account it is another record. Null if it is unknown, and for ids of several accounts.';
+  'The account at the CRM that the id belongs to, as in crm_connections: in another account it is another record. Null if it is unknown, for ids of several accounts, and for contacts.';
 comment on constraint crm_erased_records_pkey on crm_erased_records is
-  'Tenant first; each record once.';
+  'Tenant first; each record and each contact once.';
 comment on constraint crm_erased_records_erasure_id_fkey on crm_erased_records is
   'Composite, so that it can never be another organisation''s erasure. On delete restrict: a proof stays as long as what it proves.';
 comment on constraint crm_erased_records_hash_check on crm_erased_records is
   'Always 32 bytes.';
 comment on index crm_erased_records_erasure_id_idx is
-  'Lists the records of an erasure, for its export.';
+  'Lists what an erasure has added, for its export.';
 
--- Nobody reads or writes these but the owner: workers and applications ask crm_find_erased_records.
+-- Nobody reads or writes these but the owner: workers and applications ask crm_find_erased_records and
+-- crm_find_erased_contacts.
 alter table crm_erasures enable row level security;
 alter table crm_erasure_salts enable row level security;
 alter table crm_erased_records enable row level security;
@@ -156,6 +157,77 @@ $$;
 
 comment on function crm_erased_record_hash(bytea, text, text, text) is
   'What crm_erased_records keeps of a record: SHA-256 of the salt and the record''s id.';
+
+create function crm_erased_contact_hash(salt bytea, contact_id uuid)
+returns bytea
+language sql
+stable
+strict
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  -- No record's text is without a space.
+  select sha256(salt || convert_to(contact_id::text, 'UTF8'))
+$$;
+
+comment on function crm_erased_contact_hash(bytea, uuid) is
+  'What crm_erased_records keeps of a contact: SHA-256 of the salt and its id.';
+
+create function crm_require_all_rows(connections_table regclass default 'crm_connections')
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  hidden text;
+  statements text;
+begin
+  select
+    string_agg(relation.oid::regclass::text, ', ' order by relation.relname),
+    string_agg(format('alter table %s no force row level security;', relation.oid::regclass), ' ' order by relation.relname)
+  into
+    hidden,
+    statements
+  from pg_class as connections
+  inner join pg_class as relation
+    on relation.relnamespace = connections.relnamespace
+    and relation.relkind in ('r', 'p')
+    and (
+      relation.relname = any(array[
+        'contact_external_id_aliases',
+        'contact_external_id_archive',
+        'contact_external_id_changes',
+        'contact_external_ids',
+        'crm_connections',
+        'crm_erased_records',
+        'crm_erasure_salts',
+        'crm_erasures',
+        'crm_outbound_changes',
+        'crm_rate_limits',
+        'crm_record_requests',
+        'crm_sync_conflicts',
+        'crm_sync_cursors',
+        'crm_sync_failures',
+        'crm_sync_log',
+        'crm_sync_runs'
+      ])
+      -- Detached months of somebody else are refused where they are searched (crm_sync_log_tables).
+      or (relation.relname ~ '^crm_sync_log_' and relation.relowner = connections.relowner)
+    )
+  where connections.oid = connections_table
+    and row_security_active(relation.oid);
+  if hidden is not null then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('row-level security may hide rows from user %s: %s', current_user, hidden),
+      hint = format('Be the owner of the tables. If that is who you are, the owner is under the policies, too: %s', statements);
+  end if;
+end
+$$;
+
+comment on function crm_require_all_rows(regclass) is
+  'Fails with CRM01, and names the tables, if row-level security is active for the current user on any table that holds what is kept of people: what a policy hides must not be taken for nothing when somebody is erased, counted or exported. That is so for the owner after FORCE ROW LEVEL SECURITY. Omit the parameter.';
 
 create function crm_lock_log(organisation_id uuid, is_erasure boolean)
 returns void
@@ -211,7 +283,8 @@ create function %1$I.crm_find_erased_records(
   organisation_id uuid,
   providers text[],
   entity_types text[],
-  external_ids text[]
+  external_ids text[],
+  connection_id uuid default null
 )
 returns table (record_number bigint)
 language plpgsql
@@ -219,10 +292,13 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+-- Fails rather than recognise nobody, should policies hold the owner, too.
+set row_security = off
 as $body$
 #variable_conflict use_column
 declare
   organisation constant uuid := organisation_id;
+  named_connection constant uuid := connection_id;
 begin
   -- In an organisation that has erased nobody, it costs one look-up, and refuses nobody: the guards call it for users
   -- whom they have checked themselves, also in a function of the host that runs as another user.
@@ -248,34 +324,50 @@ begin
         )
       limit 1
     ) as erased
+    -- To whose account the ids at this CRM belong; without a live connection, they are those of the last one.
+    left join lateral (
+      select
+        connections.id,
+        connections.account
+      from %1$I.crm_connections as connections
+      where connections.organisation_id = organisation
+        and connections.provider = given.provider
+      order by
+        connections.status = 'disconnected',
+        connections.connected_at desc,
+        connections.id
+      limit 1
+    ) as present on true
+    left join lateral (
+      select
+        connections.id,
+        connections.account
+      from %1$I.crm_connections as connections
+      where connections.organisation_id = organisation
+        and connections.id = coalesce(named_connection, present.id)
+      limit 1
+    ) as connection on true
     where salts.organisation_id = organisation
-      and coalesce(
-        erased.account = (
-          select connection.account
-          from %1$I.crm_connections as connection
-          where connection.organisation_id = organisation
-            and connection.provider = given.provider
-          -- Without a live one, the ids are those of the last one.
-          order by
-            connection.status = 'disconnected',
-            connection.connected_at desc,
-            connection.id
-          limit 1
-        ),
-        true
-      )
-      -- Erasures leave no link of theirs: an id that has one means somebody else.
-      and not exists (
-        select
-        from %1$I.contact_external_records as record
-        where record.organisation_id = organisation
-          and record.provider = given.provider
-          and record.entity_type = given.entity_type
-          and record.external_id = given.external_id
-      )
-      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
-      and encode(erased.hash, 'hex') <> all (
-        string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
+      -- If either account is unknown, it may be the same one.
+      and coalesce(erased.account = connection.account, true)
+      and not (
+        -- Links say nothing of an id in another account.
+        coalesce(connection.id = present.id or connection.account = present.account, named_connection is null)
+        and (
+          -- Erasures leave no link of theirs: an id that has one means somebody else.
+          exists (
+            select
+            from %1$I.contact_external_records as record
+            where record.organisation_id = organisation
+              and record.provider = given.provider
+              and record.entity_type = given.entity_type
+              and record.external_id = given.external_id
+          )
+          -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
+          or encode(erased.hash, 'hex') = any(
+            string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
+          )
+        )
       )
   )
   order by given.record_number;
@@ -283,8 +375,57 @@ end
 $body$
 $create$);
 
-comment on function crm_find_erased_records(uuid, text[], text[], text[]) is
-  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. A record of another account of the CRM is another record, if both accounts are known, and one that is linked means somebody else, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+comment on function crm_find_erased_records(uuid, text[], text[], text[], uuid) is
+  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. They are records of the account of the connection that is named, or if none is, of the live or the last one to their CRM. A record of another account is another record, if both accounts are known, and one that is linked means somebody else in that account, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+
+select crm_run_in_schema($create$
+create function %1$I.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[])
+returns table (contact_number bigint)
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set row_security = off
+as $body$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+begin
+  if not exists (select from %1$I.crm_erasure_salts as salts where salts.organisation_id = organisation) then
+    return;
+  end if;
+  perform %1$I.crm_check_caller_organisation(organisation);
+  return query
+  select given.contact_number
+  from unnest(contact_ids) with ordinality as given (contact_id, contact_number)
+  where exists (
+    select
+    from %1$I.crm_erasure_salts as salts
+    cross join lateral (
+      select
+      from %1$I.crm_erased_records as erased
+      where erased.organisation_id = organisation
+        and erased.hash = %1$I.crm_erased_contact_hash(salts.salt, given.contact_id)
+      limit 1
+    ) as erased
+    -- An erasure leaves no link: who has one is somebody again. `limit` leaves only index look-ups.
+    left join lateral (
+      select true as is_linked
+      from %1$I.contact_external_records as record
+      where (record.organisation_id = organisation) is true
+        and record.contact_id = given.contact_id
+      limit 1
+    ) as link on true
+    where salts.organisation_id = organisation
+      and link.is_linked is null
+  )
+  order by given.contact_number;
+end
+$body$
+$create$);
+
+comment on function crm_find_erased_contacts(uuid, uuid[]) is
+  'Says which of these contacts, one array element each and counted from 1, were erased: their ids must not be logged, and a record that carries one of them, as a push in flight has made it or the CRM has copied it, must not bring the person back. A contact that is linked is somebody again. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, as crm_find_erased_records.';
 
 select crm_run_in_schema($create$
 create function %1$I.crm_note_unlinked_record(
@@ -298,6 +439,7 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+set row_security = off
 as $body$
 declare
   noted constant text := coalesce(current_setting('crm_schema.unlinked_records', true), '');
@@ -436,30 +578,57 @@ select crm_edit_function(
   )
 );
 
+-- 3. A CRM is not connected while an erasure in the organisation is open: that has locked the connections which there
+--    are, and a batch of a new one would write the ids back unseen.
+
+select crm_edit_function(
+  'crm_switch_account(uuid, uuid, text, timestamptz)',
+  '  if coalesce(named.id, unnamed.id) is null then',
+  format(
+    $wanted$  -- Waits for an erasure in the organisation.
+  if present.id is not null then
+    perform %1$I.crm_lock_external_ids(organisation, array[present.provider]);
+  end if;
+  if coalesce(named.id, unnamed.id) is null then$wanted$,
+    current_schema()
+  )
+);
+
 revoke execute
 on function
   crm_erased_record_hash(bytea, text, text, text),
+  crm_erased_contact_hash(bytea, uuid),
+  crm_require_all_rows(regclass),
   crm_check_caller_organisation(uuid, regclass),
   crm_lock_log(uuid, boolean),
-  crm_find_erased_records(uuid, text[], text[], text[]),
+  crm_find_erased_records(uuid, text[], text[], text[], uuid),
+  crm_find_erased_contacts(uuid, uuid[]),
   crm_note_unlinked_record(uuid, text, text, text)
 from public;
 
 grant execute
 on function
   crm_lock_log(uuid, boolean),
-  crm_find_erased_records(uuid, text[], text[], text[]),
+  crm_find_erased_records(uuid, text[], text[], text[], uuid),
+  crm_find_erased_contacts(uuid, uuid[]),
   crm_note_unlinked_record(uuid, text, text, text)
 to crm_app, crm_worker;
+
+grant execute
+on function crm_find_erased_contacts(uuid, uuid[])
+to crm_reader;
 
 select crm_give_to_owner(array[
   'table crm_erasures',
   'table crm_erasure_salts',
   'table crm_erased_records',
   'function crm_erased_record_hash(bytea, text, text, text)',
+  'function crm_erased_contact_hash(bytea, uuid)',
+  'function crm_require_all_rows(regclass)',
   'function crm_check_caller_organisation(uuid, regclass)',
   'function crm_lock_log(uuid, boolean)',
-  'function crm_find_erased_records(uuid, text[], text[], text[])',
+  'function crm_find_erased_records(uuid, text[], text[], text[], uuid)',
+  'function crm_find_erased_contacts(uuid, uuid[])',
   'function crm_note_unlinked_record(uuid, text, text, text)'
 ]);
 
@@ -566,14 +735,33 @@ $present$
 comment on function crm_note_deleted_contact() is
   'Records in contact_external_id_changes that an external id lost its contact because the host deleted the contact. Does nothing if the id alone is deleted.';
 
+select crm_edit_function(
+  'crm_switch_account(uuid, uuid, text, timestamptz)',
+  format(
+    $wanted$  -- Waits for an erasure in the organisation.
+  if present.id is not null then
+    perform %1$I.crm_lock_external_ids(organisation, array[present.provider]);
+  end if;
+  if coalesce(named.id, unnamed.id) is null then$wanted$,
+    current_schema()
+  ),
+  '  if coalesce(named.id, unnamed.id) is null then'
+);
+
 drop function crm_note_unlinked_record(uuid, text, text, text);
 
-drop function crm_find_erased_records(uuid, text[], text[], text[]);
+drop function crm_find_erased_contacts(uuid, uuid[]);
+
+drop function crm_find_erased_records(uuid, text[], text[], text[], uuid);
 
 drop function crm_check_caller_organisation(uuid, regclass);
 
 drop function crm_lock_log(uuid, boolean);
 
+drop function crm_require_all_rows(regclass);
+
 drop table crm_erased_records, crm_erasure_salts, crm_erasures;
+
+drop function crm_erased_contact_hash(bytea, uuid);
 
 drop function crm_erased_record_hash(bytea, text, text, text);

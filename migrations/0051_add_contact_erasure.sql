@@ -102,10 +102,22 @@ comment on function crm_sync_log_tables(regclass) is
 select crm_run_in_schema($create$
 create function %1$I.crm_contact_lineage(organisation_id uuid, contact_ids uuid[])
 returns table (contact_id uuid)
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $body$
+#variable_conflict use_column
+declare
+  organisation constant uuid := organisation_id;
+begin
+  -- Every export and every erasure begins here. The policies of these roles show all that a member is to see.
+  if not pg_has_role('crm_app', 'usage')
+    and not pg_has_role('crm_worker', 'usage')
+    and not pg_has_role('crm_reader', 'usage')
+  then
+    perform %1$I.crm_require_all_rows();
+  end if;
+  return query
   with recursive person (contact_id) as (
     select given.contact_id
     from unnest(contact_ids) as given (contact_id)
@@ -113,7 +125,7 @@ as $body$
     select change.from_contact_id
     from person
     inner join %1$I.contact_external_id_changes as change
-      on change.organisation_id = crm_contact_lineage.organisation_id
+      on change.organisation_id = organisation
       and change.to_contact_id = person.contact_id
       and change.kind = 'contacts_merged'
       and change.external_id is null
@@ -121,12 +133,13 @@ as $body$
       and change.from_contact_id is not null
   )
   select person.contact_id
-  from person
+  from person;
+end
 $body$
 $create$);
 
 comment on function crm_contact_lineage(uuid, uuid[]) is
-  'Lists these contacts of an organisation and everyone who was merged into them, in turn. Not whom they were merged into.';
+  'Lists these contacts of an organisation and everyone who was merged into them, in turn. Not whom they were merged into. Fails with CRM01 if row-level security may hide rows from the user (crm_require_all_rows), unless it is a member of the roles for which the policies are.';
 
 select crm_run_in_schema($create$
 create function %1$I.crm_contact_records(organisation_id uuid, contact_ids uuid[])
@@ -143,6 +156,7 @@ declare
   logged jsonb := '[]';
   found jsonb;
 begin
+  perform %1$I.crm_require_all_rows();
   for log_table in select tables from %1$I.crm_sync_log_tables() as tables loop
     execute format(
       'select coalesce(jsonb_agg(distinct jsonb_build_array(connection_id, entity_type, external_id)), ''[]'')
@@ -300,13 +314,14 @@ $body$
 $create$);
 
 comment on function crm_contact_records(uuid, uuid[]) is
-  'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown.';
+  'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown. Fails with CRM01 if row-level security may hide rows (crm_require_all_rows).';
 
 -- 3. The erasure.
 
 select crm_run_in_schema($create$
 create function %1$I.crm_erase_contact(
   organisation_id uuid,
+  named_ids uuid[],
   contact_ids uuid[],
   subject_hashes bytea[],
   key_id text,
@@ -340,9 +355,12 @@ declare
   own_ids text[];
   -- Other contacts that had one of these records once.
   former_contacts uuid[];
+  -- The live connections.
+  locked uuid[];
   -- Those of the person who were erased before.
   proven uuid[];
   stranger uuid;
+  is_merged boolean;
   merged_into uuid;
   merge uuid;
   erasure bigint;
@@ -352,6 +370,8 @@ declare
 begin
   perform %1$I.crm_require_read_committed('a person cannot be erased');
   if organisation is null
+    or coalesce(cardinality(named_ids), 0) = 0
+    or array_position(named_ids, null) is not null
     or coalesce(cardinality(people), 0) = 0
     or array_position(people, null) is not null
     or cardinality(subject_hashes) is distinct from cardinality(people)
@@ -365,12 +385,18 @@ begin
   end if;
 
   -- Step 1. Locks, in everybody's order. Open runs end: a worker that has read the person already is refused
-  -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once.
-  perform
-  from %1$I.crm_connections as connection
-  where connection.organisation_id = organisation
-  order by connection.id
-  for no key update;
+  -- (lease_lost), and writes nothing of them afterwards. Their connections are due at once. Not those that are
+  -- disconnected: nobody works on them, and who connects the CRM again locks the last one after the ids.
+  select coalesce(array_agg(connection.id), '{}')
+  into locked
+  from (
+    select connections.id
+    from %1$I.crm_connections as connections
+    where connections.organisation_id = organisation
+      and connections.status <> 'disconnected'
+    order by connections.id
+    for no key update
+  ) as connection;
   with ended as (
     update %1$I.crm_sync_runs as run
     set
@@ -391,6 +417,20 @@ begin
   perform %1$I.crm_lock_contacts(organisation, people);
   -- Last, because whoever logs something may hold the others.
   perform %1$I.crm_lock_log(organisation, true);
+  perform %1$I.crm_require_all_rows();
+  -- From here on, nobody connects a CRM: that takes the lock of its ids (crm_switch_account).
+  if exists (
+    select
+    from %1$I.crm_connections as connection
+    where connection.organisation_id = organisation
+      and connection.status <> 'disconnected'
+      and connection.id <> all(locked)
+  ) then
+    raise exception using
+      errcode = 'serialization_failure',
+      message = 'the organisation was connected to a CRM meanwhile',
+      hint = 'Try again.';
+  end if;
 
   -- Step 2. The person is all of these contacts, and nobody else: only now can no merge change that.
   select coalesce(array_agg(given.contact_id), '{}')
@@ -427,15 +467,26 @@ begin
         hint = format('Undo merge %%s (contactMergeUndo), and erase it then. If they are one person, erase both with PGOPTIONS="-c crm_schema.allow_data_loss=on".', merge);
     end if;
   end if;
-  select lineage.contact_id
-  into stranger
-  from %1$I.crm_contact_lineage(organisation, people) as lineage
-  where lineage.contact_id <> all(people)
+  -- Read before the locks, it may lack somebody who was merged since, or have somebody whose merge was undone.
+  select
+    coalesce(lineage.contact_id, given.contact_id),
+    lineage.contact_id is not null
+  into
+    stranger,
+    is_merged
+  from %1$I.crm_contact_lineage(organisation, named_ids) as lineage
+  full join unnest(people) as given (contact_id)
+    on given.contact_id = lineage.contact_id
+  where lineage.contact_id is null
+    or given.contact_id is null
   limit 1;
   if stranger is not null then
     raise exception using
       errcode = 'serialization_failure',
-      message = format('contact %%s was merged into the person: it has to be erased, too', stranger),
+      message = case
+        when is_merged then format('contact %%s was merged into the person: it has to be erased, too', stranger)
+        else format('contact %%s is not merged into the person any more: it must not be erased', stranger)
+      end,
       hint = 'List the contacts with crm_contact_lineage, and try again.';
   end if;
   select change.to_contact_id
@@ -780,6 +831,11 @@ begin
     from unnest(providers, accounts, entity_types, external_ids, untils)
       as record (provider, account, entity_type, external_id, theirs_until)
     where record.theirs_until = 'infinity'
+    union all
+    select
+      %1$I.crm_erased_contact_hash(salt, given.contact_id),
+      null
+    from unnest(people) as given (contact_id)
   ) as hashed
   group by hashed.hash
   on conflict on constraint crm_erased_records_pkey do update
@@ -794,8 +850,8 @@ end
 $body$
 $create$);
 
-comment on function crm_erase_contact(uuid, uuid[], bytea[], text, bytea) is
-  'Erases a person: the contacts that they are, all of crm_contact_lineage. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s connections, then all its external ids, the contacts, and the log (crm_lock_log). SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if somebody else was merged into the person, and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
+comment on function crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea) is
+  'Erases a person: contact_ids, the contacts that they are, all of crm_contact_lineage(named_ids) and nobody else. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s live connections, then all its external ids, the contacts, and the log (crm_lock_log); nobody connects a CRM meanwhile. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if contact_ids is not that lineage any more or a CRM was connected meanwhile, with CRM01 if row-level security may hide rows (crm_require_all_rows), and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
 
 -- 4. The way back.
 
@@ -808,6 +864,7 @@ set search_path = pg_catalog, pg_temp
 as $body$
 #variable_conflict use_column
 begin
+  perform %1$I.crm_require_all_rows();
   delete from %1$I.crm_erased_records as erased
   using %1$I.crm_erasure_salts as salts
   where salts.organisation_id = crm_readmit_record.organisation_id
@@ -823,16 +880,39 @@ end
 $body$
 $create$);
 
+select crm_run_in_schema($create$
+create function %1$I.crm_readmit_contact(organisation_id uuid, contact_id uuid)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $body$
+#variable_conflict use_column
+begin
+  perform %1$I.crm_require_all_rows();
+  delete from %1$I.crm_erased_records as erased
+  using %1$I.crm_erasure_salts as salts
+  where salts.organisation_id = crm_readmit_contact.organisation_id
+    and erased.organisation_id = salts.organisation_id
+    and erased.hash = %1$I.crm_erased_contact_hash(salts.salt, crm_readmit_contact.contact_id);
+  return found;
+end
+$body$
+$create$);
+
 comment on function crm_readmit_record(uuid, text, text, text) is
   'Lets a record of an erased person be linked and logged again, because the person wants it, or the CRM has given the id to somebody else. Returns whether it was one. Only the owner may run it.';
+comment on function crm_readmit_contact(uuid, uuid) is
+  'Lets the id of an erased person''s contact be logged again, and no longer takes a record that carries it for theirs. Returns whether it was one. Only the owner may run it.';
 
 revoke execute
 on function
   crm_readmit_record(uuid, text, text, text),
+  crm_readmit_contact(uuid, uuid),
   crm_sync_log_tables(regclass),
   crm_contact_lineage(uuid, uuid[]),
   crm_contact_records(uuid, uuid[]),
-  crm_erase_contact(uuid, uuid[], bytea[], text, bytea)
+  crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea)
 from public;
 
 grant execute
@@ -844,8 +924,9 @@ select crm_give_to_owner(array[
   'function crm_sync_log_tables(regclass)',
   'function crm_contact_lineage(uuid, uuid[])',
   'function crm_contact_records(uuid, uuid[])',
-  'function crm_erase_contact(uuid, uuid[], bytea[], text, bytea)',
-  'function crm_readmit_record(uuid, text, text, text)'
+  'function crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea)',
+  'function crm_readmit_record(uuid, text, text, text)',
+  'function crm_readmit_contact(uuid, uuid)'
 ]);
 
 -- Down Migration
@@ -853,9 +934,11 @@ select crm_give_to_owner(array[
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+drop function crm_readmit_contact(uuid, uuid);
+
 drop function crm_readmit_record(uuid, text, text, text);
 
-drop function crm_erase_contact(uuid, uuid[], bytea[], text, bytea);
+drop function crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea);
 
 drop function crm_contact_records(uuid, uuid[]);
 

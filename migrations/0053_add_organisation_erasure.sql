@@ -38,10 +38,13 @@ comment on constraint crm_erasures_contact_has_no_finish_check on crm_erasures i
 select crm_run_in_schema($create$
 create function %1$I.crm_organisation_tables()
 returns table (held regclass, counted_as text)
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $body$
+begin
+  perform %1$I.crm_require_all_rows();
+  return query
   -- The log a month at a time, then the months that were detached.
   select month.held, 'crm_sync_log'
   from (
@@ -75,12 +78,13 @@ as $body$
     'contact_external_id_changes',
     'crm_erased_records',
     'crm_erasure_salts'
-  ]) as other (name)
+  ]) as other (name);
+end
 $body$
 $create$);
 
 comment on function crm_organisation_tables() is
-  'Lists the tables that hold rows of organisations, in the order in which crm_erase_organisation empties them: what references others first. Not crm_connections, which is last, nor the proofs, which stay.';
+  'Lists the tables that hold rows of organisations, in the order in which crm_erase_organisation empties them: what references others first. Not crm_connections, which is last, nor the proofs, which stay. Fails with CRM01 if row-level security may hide rows (crm_require_all_rows), so that no table is taken for empty.';
 
 select crm_run_in_schema($create$
 create function %1$I.crm_erase_organisation(
@@ -134,7 +138,7 @@ begin
       ) as connection;
     end if;
 
-    -- After the locks: whoever was waited for, or did not wait, may have connected a CRM meanwhile.
+    -- After the locks: whoever was waited for, or connects by hand and does not wait, may have connected a CRM meanwhile.
     select string_agg(connection.provider, ', ' order by connection.provider)
     into live
     from %1$I.crm_connections as connection
@@ -249,7 +253,7 @@ $body$
 $create$);
 
 comment on function crm_erase_organisation(uuid, bytea, text, integer) is
-  'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, also one that was made meanwhile, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched, and with 0A000 unless at READ COMMITTED.';
+  'Erases an organisation, a batch of rows of one table in each call, which is to be a transaction of its own: call it until is_finished. It may be interrupted at any time. Returns the proof''s id, the table that it has deleted from and how many rows; of an organisation of which nothing is kept, is_finished and null. The log is emptied a month at a time, detached months too, then the other tables, and the connections last; contacts and organisations are the host''s to delete. subject_hash is the HMAC-SHA-256 of the organisation''s id with the key that key_id names. Locks the organisation''s connections and external ids, and nobody else''s rows. SECURITY DEFINER, and turns on crm_schema.erasing for its own statements, as crm_erase_contact: only the owner may run it. Fails with CRM04 while a connection is live, also one that was made meanwhile, while credentials have still to be revoked, and for wrong parameters, with CRM01 if a detached month cannot be searched or row-level security may hide rows (crm_require_all_rows), and with 0A000 unless at READ COMMITTED.';
 
 revoke execute
 on function

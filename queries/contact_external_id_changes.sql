@@ -144,15 +144,20 @@ order by change.id desc;
 
 /* @name contactReferenceCheckMany */
 -- For records that carry contacts' ids as their references, one array element each: which contact that one is after
--- merges, whether the record was
--- unlinked from it or re-pointed to another, and whether the log or a merge knows it. Returns one row per element:
--- its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
+-- merges, whether the record was unlinked from it or re-pointed to another, and whether the log or a merge knows it, or an
+-- erasure (crm_find_erased_contacts). Returns one row per element: its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
 -- contact_external_id_changes_external_id_idx and crm_sync_log_internal_id_idx.
+with erased as materialized (
+  select erased.contact_number as position
+  from crm_find_erased_contacts(:organisationId!::uuid, :contactIds!::uuid[]) as erased
+)
 select
   sent.position::integer as "position!",
   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId!",
   unlinked.is_found is not null as "isUnlinked!",
-  cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown!"
+  cardinality(chain.contact_ids) > 1
+    or logged.is_found is not null
+    or sent.position in (select erased.position from erased) as "isKnown!"
 from unnest(
   -- From a subquery, so that the planner does not know how many there are: at an estimated cost of 100,000 the server
   -- would compile the statement (jit), which takes longer than running it.

@@ -72,8 +72,9 @@ returning run.id as "runId";
 -- changes were taken over and dropped. Violates
 -- crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
 -- the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
--- idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
--- crm_lock_external_ids, then locks contacts and ids, then that connection and what waits there.
+-- idsOfUnknownAccount is null. Uses the primary key. Takes the lock of crm_lock_external_ids, so that nobody connects a CRM
+-- while an erasure in the organisation is open; if there was another connection, then locks contacts and ids, then that
+-- connection and what waits there.
 with connection as (
   insert into crm_connections (
     organisation_id,
@@ -775,9 +776,9 @@ left join resumed on true;
 -- linked since the connection was made stay. Drops what was taken over from a connection to another account
 -- (crm_take_over_changes). Returns one row, or none if the organisation has no such connection: `outcome` (`set`,
 -- `disconnected`, or `other_account` if it has another one), how many ids were archived and restored, and for how many
--- contacts changes were dropped. Uses the primary key. Locks the row for the transaction; if there
--- was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
--- COMMITTED.
+-- contacts changes were dropped. Uses the primary key. Locks the row for the transaction, then takes the
+-- lock of crm_lock_external_ids if the account is set; if there was another connection, then locks contacts and ids.
+-- Needs READ COMMITTED.
 with connection as (
   select
     organisation_id,

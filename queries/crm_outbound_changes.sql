@@ -232,8 +232,8 @@ from fresh;
 /* @name outboundChangeClaim */
 -- Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
 -- The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
--- others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
--- lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key (`is true` keeps the
+-- others. Drops changes of contacts that were erased. Returns at most `limit` rows, one row of nulls if there is nothing
+-- to claim, and none if the lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key (`is true` keeps the
 -- planner from reading all changes of the connection for each one). Locks the connection for the transaction,
 -- then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
 with clock as materialized (
@@ -275,6 +275,26 @@ due as (
   limit :limit!::integer
   for no key update of change skip locked
 ),
+-- Until the host deletes the contact of an erased person, it may change it: a push would bring it to the CRM again.
+erased as materialized (
+  select
+    listed.contact_ids[erased.contact_number] as contact_id
+  from (
+    select array_agg(due.contact_id) as contact_ids
+    from due
+  ) as listed
+  cross join lateral crm_find_erased_contacts(:organisationId!::uuid, listed.contact_ids) as erased
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using due
+  where due.contact_id in (select erased.contact_id from erased)
+    and change.organisation_id = due.organisation_id
+    and change.contact_id = due.contact_id
+    and (change.connection_id = due.connection_id) is true
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and due.contact_id = due.locked_contact_id
+),
 claimed as (
   update crm_outbound_changes as change
   set
@@ -286,8 +306,9 @@ claimed as (
   where change.organisation_id = due.organisation_id
     and change.contact_id = due.contact_id
     and (change.connection_id = due.connection_id) is true
-    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    -- As above.
     and due.contact_id = due.locked_contact_id
+    and due.contact_id not in (select erased.contact_id from erased)
   returning
     change.contact_id,
     change.version,

@@ -31,7 +31,8 @@ erased as materialized (
     :organisationId!::uuid,
     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
     :entityTypes!::text[],
-    :externalIds!::text[]
+    :externalIds!::text[],
+    connection.id
   ) as erased
 ),
 given as (

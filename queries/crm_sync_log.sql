@@ -223,8 +223,8 @@ limit :limit!::integer;
 -- time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
 -- time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
 -- connection's row FOR KEY SHARE, which only blocks its deletion, and waits for an erasure in the organisation
--- (crm_lock_log). Of the record of an erased person, adds nothing but that it was skipped (`erased`). Nulls are allowed in
--- `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
+-- (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`). Nulls
+-- are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
 with in_future as materialized (
   select min(given.position)::integer as position
   from crm_latest_time(crm_now()) as latest
@@ -245,10 +245,15 @@ erased as materialized (
     log_lock.organisation_id,
     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
     :entityTypes!::text[],
-    :externalIds!::text[]
+    :externalIds!::text[],
+    connection.id
   ) as erased
   where connection.organisation_id = :organisationId!::uuid
     and connection.id = :connectionId!::uuid
+  union
+  select erased.contact_number
+  from log_lock
+  cross join lateral crm_find_erased_contacts(log_lock.organisation_id, :internalIds!::uuid[]) as erased
 ),
 recorded as (
   insert into crm_sync_log (

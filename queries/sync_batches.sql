@@ -16,10 +16,10 @@
 -- The nine steps, and the CTEs of each:
 --   1. Lock      clock, connection, run, cursor_move, cursor
 --   2. Decide    judged_move, decision
---   3. Records   erased, event, identity_lock, contact_lock, told, known, news
+--   3. Records   erased, forgotten, event, identity_lock, contact_lock, told, known, news
 --   4. Mappings  linked, noted, noted_alias, settled, orphaned
 --   5. Log       logged
---   6. Failures  last_outcome, open_failure, closed, failed, asked
+--   6. Failures  last_outcome, open_failure, closed, failed, asked, kept_request, forgotten_request, kept_conflict, forgotten_conflict
 --   7. Outbound  misplaced, answered, pushed, cleared, owed, conflicted
 --   8. Cursors   moved
 --   9. Lease     extended, postponed
@@ -155,9 +155,32 @@ erased as materialized (
     :organisationId!::uuid,
     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
     :entityTypes!::text[],
-    :externalIds!::text[]
+    :externalIds!::text[],
+    connection.id
   ) as erased
   where decision.outcome = 'recorded'
+  union
+  select erased.contact_number
+  from decision
+  cross join lateral crm_find_erased_contacts(:organisationId!::uuid, :internalIds!::uuid[]) as erased
+  where decision.outcome = 'recorded'
+),
+forgotten as materialized (
+  select
+    given.direction,
+    given.entity_type,
+    given.external_id,
+    given.internal_id,
+    given.change_version
+  from erased
+  inner join unnest(
+    (select :directions!::text[]),
+    (select :entityTypes!::text[]),
+    (select :externalIds!::text[]),
+    (select :internalIds!::uuid[]),
+    (select :changeVersions!::bigint[])
+  ) with ordinality as given (direction, entity_type, external_id, internal_id, change_version, position)
+    on given.position = erased.position
 ),
 event as (
   select
@@ -217,7 +240,7 @@ event as (
   )
   left join erased
     on erased.position = given.position
-  -- Of the record of an erased person, nothing is recorded but that there was one.
+  -- Of the record or the contact of an erased person, nothing is recorded but that there was one.
   cross join lateral (
     select
       given.external_id,
@@ -797,7 +820,8 @@ logged as (
 -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it, except
 -- that what was older says nothing of what failed. Of the pushes of a contact to several records, one that was based on
 -- an old version counts before the others, and then one that failed. A push is about our contact: its success also
--- closes failures under other entity types, but none that fails in this batch.
+-- closes failures under other entity types, but none that fails in this batch. What is still kept of an erased person's
+-- record goes: a failure that was open would be retried for ever, because no event of it closes it.
 last_outcome as (
   select distinct on (direction, entity_type, record_id)
     direction,
@@ -822,6 +846,25 @@ last_outcome as (
     from settled
     where record_id is not null
       and reason is distinct from 'older'
+    union all
+    select
+      record.direction,
+      forgotten.entity_type,
+      record.record_id,
+      'skipped',
+      null,
+      null,
+      -- After what else the batch says of a contact that stays.
+      0,
+      false,
+      false
+    from forgotten
+    cross join lateral (
+      values
+        ('inbound', forgotten.external_id),
+        ('outbound', case forgotten.direction when 'outbound' then forgotten.internal_id::text end)
+    ) as record (direction, record_id)
+    where record.record_id is not null
   ) as outcome
   order by
     direction,
@@ -1092,6 +1135,70 @@ asked as (
     known.external_id
   on conflict do nothing
 ),
+kept_request as materialized (
+  select distinct
+    kept.organisation_id,
+    kept.connection_id,
+    kept.entity_type,
+    kept.external_id,
+    forgotten.external_id as wanted_external_id
+  from forgotten
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      entity_type,
+      external_id
+    from crm_record_requests
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and entity_type = forgotten.entity_type
+      and external_id = forgotten.external_id
+    limit 1
+  ) as kept
+),
+forgotten_request as (
+  delete from crm_record_requests as request
+  using kept_request
+  where request.organisation_id = kept_request.organisation_id
+    and request.connection_id = kept_request.connection_id
+    and request.entity_type = kept_request.entity_type
+    and request.external_id = kept_request.external_id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and kept_request.wanted_external_id = kept_request.external_id
+),
+kept_conflict as materialized (
+  select distinct
+    kept.organisation_id,
+    kept.connection_id,
+    kept.entity_type,
+    kept.external_id,
+    forgotten.external_id as wanted_external_id
+  from forgotten
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      entity_type,
+      external_id
+    from crm_sync_conflicts
+    where organisation_id = :organisationId!::uuid
+      and connection_id = :connectionId!::uuid
+      and entity_type = forgotten.entity_type
+      and external_id = forgotten.external_id
+    limit 1
+  ) as kept
+),
+forgotten_conflict as (
+  delete from crm_sync_conflicts as conflict
+  using kept_conflict
+  where conflict.organisation_id = kept_conflict.organisation_id
+    and conflict.connection_id = kept_conflict.connection_id
+    and conflict.entity_type = kept_conflict.entity_type
+    and conflict.external_id = kept_conflict.external_id
+    -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+    and kept_conflict.wanted_external_id = kept_conflict.external_id
+),
 -- 7. Outbound ---------------------------------------------------------------------------------------------
 -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
 -- its failure replaces it. A contact of which any push was based on an old version stays: it must be pushed again in
@@ -1114,25 +1221,18 @@ answered as (
   where change_version is not null
   union all
   select
-    given.internal_id,
-    given.change_version,
+    forgotten.internal_id,
+    forgotten.change_version,
     exists (
       select
       from settled
       where settled.direction = 'outbound'
-        and settled.internal_id = given.internal_id
+        and settled.internal_id = forgotten.internal_id
         and settled.is_stale_contact
     ) as is_stale_contact
-  from erased
-  inner join unnest(
-    (select :directions!::text[]),
-    (select :internalIds!::uuid[]),
-    (select :changeVersions!::bigint[])
-  )
-    with ordinality as given (direction, internal_id, change_version, position)
-    on given.position = erased.position
-  where given.direction = 'outbound'
-    and given.change_version is not null
+  from forgotten
+  where forgotten.direction = 'outbound'
+    and forgotten.change_version is not null
 ),
 pushed as (
   select

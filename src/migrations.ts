@@ -9,7 +9,7 @@
  */
 
 export { type ContactErasure, type ContactKey, contactErase } from './erasure/contact-erasure.js';
-export { contactEraseAgain, type RepeatedErasure } from './erasure/erase-again.js';
+export { contactEraseAgain, type RepeatOptions } from './erasure/erase-again.js';
 export { ErasureKey } from './erasure/erasure-key.js';
 export {
   type OrganisationErasure,
@@ -17,6 +17,7 @@ export {
   organisationErase,
 } from './erasure/organisation-erasure.js';
 export { type ErasedRecord, type ErasureProof, erasureList } from './erasure/proofs.js';
+export type { RepeatedErasure } from './erasure/repetition.js';
 export { type MigrationRelease, migrationsDirectory } from './migrations/files.js';
 export {
   type MigrationDirection,

@@ -48,10 +48,14 @@ export const agencyTables: Record<string, TableEntry> = {
   crm_sync_cursors: {
     purpose: 'To resume reading where it stopped.',
     kept: 'As long as the connection.',
-    erased: 'Stays: it names no contact.',
-    exported: { not: 'It is about a stream of records, not about one.' },
+    erased:
+      "Stays. A CRM's token is opaque: if it contains the id of the record at which reading stopped, the next run replaces it.",
+    exported: {
+      not: 'It is about a stream of records, not about one: at which one it stands says nothing of that person.',
+    },
+    identifies: ['token'],
     agency: ['organisation_id', 'connection_id'],
-    technical: ['direction', 'entity_type', 'kind', 'synced_to_at', 'token', 'page', 'version', 'moved_at'],
+    technical: ['direction', 'entity_type', 'kind', 'synced_to_at', 'page', 'version', 'moved_at'],
   },
   crm_sync_runs: {
     purpose: 'To let one worker at a time work on a connection, and to show how its syncs went.',

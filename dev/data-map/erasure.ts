@@ -16,10 +16,13 @@ export const erasureTables: Record<string, TableEntry> = {
     technical: ['key_id'],
   },
   crm_erased_records: {
-    purpose: "So that an erased person's record is not taken from a CRM again.",
+    purpose:
+      "So that an erased person's record, or one that carries their contact's id, is not taken from a CRM again.",
     kept: 'As long as the agency.',
-    erased: 'A row is added for each of their records.',
-    exported: { not: 'As crm_erasures.' },
+    erased: 'A row is added for each of their records and contacts.',
+    exported: {
+      not: 'Whoever it names was erased. Without crm_erasure_salts, nobody can tell from its hashes whose they are; with it, as in a dump, whoever knows or tries the id of a record can, and the row names the proof.',
+    },
     identifies: ['hash'],
     describes: ['erasure_id'],
     agency: ['organisation_id', 'account'],

@@ -1,16 +1,15 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
+import type pg from 'pg';
 import { type ContactErasure, contactErase } from '../erasure/contact-erasure.js';
-import { contactEraseAgain, isProofs, type RepeatedErasure } from '../erasure/erase-again.js';
-import { ErasureKey, erasureKeyVariable } from '../erasure/erasure-key.js';
-import { type ErasureProof, erasureList } from '../erasure/proofs.js';
-import { withConnection } from './database.js';
-import { isBlocked, lockHelp, withErasingConnection } from './erasing-connection.js';
+import { erasureKeyVariable } from '../erasure/erasure-key.js';
+import { asOwner } from '../erasure/own-errors.js';
+import { eraseAgain } from './contact-erase-again.js';
+import { lockHelp, withErasingConnection } from './erasing-connection.js';
+import { readErasureKey } from './erasure-key.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatQuantity } from './numbers.js';
 import { checkProduction, parseUuid } from './options.js';
 import { formatJson, formatTable, printResult } from './text.js';
-import { formatTime } from './times.js';
 
 interface EraseOptions {
   organisation?: string;
@@ -21,8 +20,8 @@ interface EraseOptions {
   json?: boolean;
 }
 
-/** Adds `crm-schema contact erase` and `crm-schema contact erasures`. */
-export function addEraseCommands(command: Command): void {
+/** Adds `crm-schema contact erase`. */
+export function addEraseCommand(command: Command): void {
   command
     .command('erase')
     .description(
@@ -32,20 +31,13 @@ export function addEraseCommands(command: Command): void {
     .option('--contact <id>', "the contact's id, which may be deleted already", parseUuid)
     .option(
       '--again <file>',
-      'instead: erase again everyone of whom the file, from contact erasures --json, has proof',
+      'instead: erase again whoever the file, from contact erasures --json, has proof of',
     )
     .option('--dry-run', 'show what would be erased, and change nothing')
     .option('--allow-production', 'run even if NODE_ENV is not development or test')
     .option('--json', 'print JSON')
     .addHelpText('after', eraseHelp)
     .action(erase);
-  command
-    .command('erasures')
-    .description(
-      'Lists the proofs of all erasures. Keep the JSON apart from the backups. Run it as the owner of the log.',
-    )
-    .option('--json', 'print JSON')
-    .action(listErasures);
 }
 
 const eraseHelp = `
@@ -63,10 +55,10 @@ ${lockHelp}`;
 async function erase(options: EraseOptions, command: Command): Promise<void> {
   const { organisation, contact, again, dryRun = false } = options;
   if (again !== undefined) {
-    if (organisation !== undefined || contact !== undefined || dryRun) {
-      command.error('error: --again stands alone: leave out --organisation, --contact and --dry-run');
+    if (organisation !== undefined || contact !== undefined) {
+      command.error('error: --again names everyone: leave out --organisation and --contact');
     }
-    checkProduction(options, command, 'erase');
+    if (!dryRun) checkProduction(options, command, 'erase');
     await eraseAgain(again, options);
     return;
   }
@@ -74,9 +66,10 @@ async function erase(options: EraseOptions, command: Command): Promise<void> {
     return command.error('error: name the person with --organisation and --contact');
   }
   if (!dryRun) checkProduction(options, command, 'erase');
-  const key = readKey();
+  const key = readErasureKey();
   const erasure = await withErasingConnection('Nothing was erased', async (client) => {
     await client.query('begin');
+    const merges = dryRun ? await mergesInto(client, organisation, contact) : [];
     const erased = await contactErase(client, key, { organisationId: organisation, contactId: contact });
     if (rowsOf(erased) === 0) {
       await client.query('rollback');
@@ -85,13 +78,13 @@ async function erase(options: EraseOptions, command: Command): Promise<void> {
       );
     }
     await client.query(dryRun ? 'rollback' : 'commit');
-    return erased;
+    return { ...erased, merges };
   });
-  const { erasureId, ...rest } = erasure;
+  const { erasureId, merges, ...rest } = erasure;
   await printResult(
     options.json
-      ? formatJson(dryRun ? { isDryRun: true, ...rest } : { isDryRun: false, erasureId, ...rest })
-      : erasureReport(erasure, dryRun).join('\n'),
+      ? formatJson(dryRun ? { isDryRun: true, ...rest, merges } : { isDryRun: false, erasureId, ...rest })
+      : [...erasureReport(erasure, dryRun), ...mergeReport(merges)].join('\n'),
   );
 }
 
@@ -107,7 +100,7 @@ function erasureReport({ erasureId, contactIds, counts }: ContactErasure, isDryR
   const { crm_sync_runs: runs = 0, ...tables } = counts;
   const rows = Object.entries(tables).filter(([, count]) => count > 0);
   return [
-    `${isDryRun ? 'Would erase' : 'Erased'} ${formatQuantity(contactIds.length, 'contact')}, and ended ${formatQuantity(runs, 'run')}.`,
+    `${isDryRun ? 'Would erase' : 'Erased'} ${formatQuantity(contactIds.length, 'contact')} and ${isDryRun ? 'end' : 'ended'} ${formatQuantity(runs, 'run')}.`,
     ...formatTable(
       'lr',
       rows.map(([name, count]) => [name, formatQuantity(count, 'row')]),
@@ -116,90 +109,40 @@ function erasureReport({ erasureId, contactIds, counts }: ContactErasure, isDryR
   ];
 }
 
-async function eraseAgain(file: string, { json }: EraseOptions): Promise<void> {
-  const proofs = await readProofs(file);
-  const key = readKey();
-  const { repeated, blockers } = await withErasingConnection(
-    'The proofs before were repeated',
-    async (client, sessions) => ({
-      repeated: await contactEraseAgain(client, key, proofs),
-      blockers: sessions.last,
-    }),
-  );
-  const numberOf = (outcome: RepeatedErasure['outcome']) =>
-    repeated.filter((each) => each.outcome === outcome).length;
-  await printResult(
-    json
-      ? formatJson({ keyId: key.id, repeated })
-      : [
-          `Erased ${numberOf('erased')} again; ${numberOf('absent')} had not come back.`,
-          ...(numberOf('organisation_erased') === 0
-            ? []
-            : [`Of organisations that were erased later: ${numberOf('organisation_erased')}.`]),
-        ].join(' '),
-  );
-  const failed = repeated.flatMap(({ erasureId, error }) =>
-    error === undefined
-      ? []
-      : [
-          `proof ${erasureId}: ${isBlocked(error) ? `blocked by ${blockers}` : error.message} (${error.code}).`,
-        ],
-  );
-  const otherKey =
-    numberOf('other_key') === 0
-      ? []
-      : [
-          `${formatQuantity(numberOf('other_key'), 'proof')} of another key: run it again with that key. This one is ${key.id}.`,
-        ];
-  if (failed.length > 0) {
-    throw new Error(
-      [`${formatQuantity(failed.length, 'proof')} could not be repeated:`, ...failed, ...otherKey].join(' '),
-    );
-  }
-  if (otherKey.length > 0) throw new UnmetCondition(otherKey.join(' '));
+/** A merge that makes somebody else the same person. */
+interface Merge {
+  contactId: string;
+  intoContactId: string;
+  operationId: string;
 }
 
-/** @throws Error that does not repeat what is in the file */
-async function readProofs(file: string): Promise<ErasureProof[]> {
-  const document = await readFile(file, 'utf8').then(
-    (text) => {
-      try {
-        return JSON.parse(text);
-      } catch {
-        return null;
-      }
-    },
-    (error: NodeJS.ErrnoException) => {
-      throw new Error(`The file of --again cannot be read (${error.code}): check its path and permissions.`);
-    },
+/** The merges by which a contact is several. */
+async function mergesInto(client: pg.Client, organisationId: string, contactId: string): Promise<Merge[]> {
+  const { rows } = await asOwner(() =>
+    client.query(
+      `select
+         change.from_contact_id::text as "contactId",
+         change.to_contact_id::text as "intoContactId",
+         change.operation_id::text as "operationId"
+       from crm_contact_lineage($1::uuid, array[$2::uuid]) as person
+       inner join contact_external_id_changes as change
+         on change.organisation_id = $1::uuid
+         and change.to_contact_id = person.contact_id
+         and change.kind = 'contacts_merged'
+         and change.external_id is null
+         and change.undone_by is null
+       order by change.id`,
+      [organisationId, contactId],
+    ),
   );
-  if (!isProofs(document?.erasures)) {
-    throw new Error('The file of --again is not what crm-schema contact erasures --json prints.');
-  }
-  return document.erasures;
+  return rows;
 }
 
-async function listErasures(options: { json?: boolean }): Promise<void> {
-  const erasures = await withConnection((client) => erasureList(client));
-  const table = erasures.map(({ erasureId, organisationId, subject, finishedAt, keyId }) => [
-    erasureId,
-    organisationId,
-    subject,
-    finishedAt === null ? 'not finished' : formatTime(finishedAt),
-    keyId,
-  ]);
-  await printResult(
-    options.json
-      ? formatJson({ erasures })
-      : erasures.length === 0
-        ? 'Nobody has been erased.'
-        : formatTable('rllll', [['id', 'organisation', 'subject', 'erased', 'key'], ...table]).join('\n'),
-  );
-}
-
-/** @throws Error if the environment has no key; CrmSchemaError `invalid_key_ring` */
-function readKey(): ErasureKey {
-  const text = process.env[erasureKeyVariable] ?? '';
-  if (text === '') throw new Error(`${erasureKeyVariable} is not set: it holds the key of the proofs.`);
-  return ErasureKey.parse(text);
+function mergeReport(merges: readonly Merge[]): string[] {
+  if (merges.length === 0) return [];
+  const rows = merges.map(({ contactId, operationId }) => [contactId, operationId]);
+  return [
+    'Merged into it (undo a mistake with contactMergeUndo before you erase):',
+    ...formatTable('ll', [['contact', 'merge'], ...rows]),
+  ];
 }

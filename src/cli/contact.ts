@@ -1,5 +1,6 @@
 import { Command } from 'commander';
-import { addEraseCommands } from './contact-erase.js';
+import { addEraseCommand } from './contact-erase.js';
+import { addErasuresCommand } from './contact-erasures.js';
 import { addExportCommand } from './contact-export.js';
 
 /** `crm-schema contact …` */
@@ -8,6 +9,7 @@ export function contactCommand(): Command {
     'Exports or erases a person, and lists the proofs of erasures.',
   );
   addExportCommand(command);
-  addEraseCommands(command);
+  addEraseCommand(command);
+  addErasuresCommand(command);
   return command;
 }

@@ -26,20 +26,26 @@ export function withErasingConnection<Result>(
     return sessions
       .during(pid, () => work(client, sessions))
       .catch((error: unknown) => {
-        throw isBlocked(error)
-          ? new Error(
-              `Blocked by ${sessions.last}. ${outcomeIfBlocked}: run it again when that transaction has ended.`,
-            )
-          : error;
+        if (isBlocked(error))
+          throw new Error(
+            `Blocked by ${sessions.last}. ${outcomeIfBlocked}: run it again when that transaction has ended.`,
+          );
+        if (codeOf(error) === sqlStates.deadlockDetected)
+          throw new Error(
+            `Another transaction and this one waited for each other (40P01). ${outcomeIfBlocked}: run it again.`,
+          );
+        throw error;
       });
   });
 }
 
 /** Whether the server gave up waiting for a lock. */
 export function isBlocked(error: unknown): boolean {
-  return (error as { code?: string }).code === sqlStates.lockNotAvailable;
+  return codeOf(error) === sqlStates.lockNotAvailable;
 }
 
+const codeOf = (error: unknown) => (error as { code?: string }).code;
+
 /** What the commands' help says of it. */
-export const lockHelp = `Waits five seconds for each lock; then it names who holds it, and can be run again.
-Another time: PGOPTIONS="-c lock_timeout=1min".`;
+export const lockHelp = `Waits five seconds for each lock; then it names who holds it, and can be run
+again. Another time: PGOPTIONS="-c lock_timeout=1min".`;

@@ -1,7 +1,8 @@
 import { Command } from 'commander';
-import { ErasureKey, erasureKeyVariable } from '../erasure/erasure-key.js';
+import { erasureKeyVariable } from '../erasure/erasure-key.js';
 import { organisationErase, organisationRows } from '../erasure/organisation-erasure.js';
 import { lockHelp, withErasingConnection } from './erasing-connection.js';
+import { readErasureKey } from './erasure-key.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatNumber, formatQuantity } from './numbers.js';
 import { checkProduction, parseUuid, wholeNumberParser } from './options.js';
@@ -37,15 +38,15 @@ export function organisationCommand(): Command {
 const eraseHelp = `
 Environment:
   ${erasureKeyVariable}  the key of the proof, as for contact erase
-Locks, for a batch: only rows of this organisation, and its external ids. Another
-one may share a lock of ids by chance, and waits for a batch at most.
+Locks, for a batch: only rows of this organisation, and its external ids.
+Another one may share a lock of ids by chance, and waits for a batch at most.
 ${lockHelp}
 Prints its progress to standard error.`;
 
 async function eraseOrganisation(options: EraseOptions, command: Command): Promise<void> {
   const { organisation: organisationId, batch: batchSize, dryRun = false } = options;
   if (!dryRun) checkProduction(options, command, 'erase');
-  const key = dryRun ? null : readKey();
+  const key = dryRun ? null : readErasureKey();
   const { erasureId, counts } = await withErasingConnection('The batches before are kept', async (client) => {
     const rows = await organisationRows(client, organisationId);
     const total = sumOf(rows);
@@ -82,11 +83,4 @@ async function eraseOrganisation(options: EraseOptions, command: Command): Promi
 
 function sumOf(counts: Record<string, number>): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);
-}
-
-/** @throws Error if the environment has no key; CrmSchemaError `invalid_key_ring` */
-function readKey(): ErasureKey {
-  const text = process.env[erasureKeyVariable] ?? '';
-  if (text === '') throw new Error(`${erasureKeyVariable} is not set: it holds the key of the proofs.`);
-  return ErasureKey.parse(text);
 }

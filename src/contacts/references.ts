@@ -20,8 +20,9 @@ export interface ReferenceMeaning {
   /** The UUID that the record carries; or of the contact that this one was merged into, however often. */
   contactId: string;
   /**
-   * - `contact`: sync knows the contact. If it exists, the record is its: the answer to its creation was lost. If not, it
-   *   was deleted: skip the record with reason `erased`
+   * - `contact`: sync knows the contact, or has erased the person. If it exists, the record is its: the answer to its
+   *   creation was lost; of an erased person, a batch records nothing. If not, it was deleted: skip the record with reason
+   *   `erased`
    * - `unlinked`: the record was unlinked from that contact, or re-pointed to another, and still carries its id: it names
    *   nobody
    * - `unknown`: sync has never seen such a contact. If none exists, it is another program's id

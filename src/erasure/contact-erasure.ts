@@ -34,8 +34,8 @@ export interface ContactErasure {
  * @param client a connection of the owner, in a transaction or not
  * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`, `invalid_input`
  * @throws Error of the server: CRM04 if the contact was merged into another one, which is to be erased instead; 40001 if
- *   another contact was being merged into it: call it again; CRM01 if a month of the log that was detached cannot be
- *   searched
+ *   meanwhile another contact was merged into it, such a merge was undone, or a CRM was connected: call it again; CRM01 if a
+ *   month of the log that was detached cannot be searched, or row-level security may hide rows from the owner
  *
  * @example
  * ```ts
@@ -68,22 +68,29 @@ export async function contactErase(
       [organisationId, contactId],
     ),
   );
-  return eraseContacts(client, key, organisationId, rows[0].contactIds);
+  return eraseContacts(client, key, organisationId, rows[0].contactIds, [contactId]);
 }
 
-/** Erases contacts that are one person. */
+/**
+ * Erases contacts that are one person.
+ *
+ * @param contactIds all of them
+ * @param namedIds those into which the others were merged
+ */
 export async function eraseContacts(
   client: DedicatedConnection,
   key: ErasureKey,
   organisationId: string,
   contactIds: string[],
+  namedIds = contactIds,
 ): Promise<ContactErasure> {
   const { rows } = await asOwner(() =>
     client.query(
       `select erasure_id::text as "erasureId", counts::text as counts
-       from crm_erase_contact($1::uuid, $2::uuid[], $3::bytea[], $4::text, $5::bytea)`,
+       from crm_erase_contact($1::uuid, $2::uuid[], $3::uuid[], $4::bytea[], $5::text, $6::bytea)`,
       [
         organisationId,
+        namedIds,
         contactIds,
         contactIds.map((contactId) => key.hashContact(organisationId, contactId)),
         key.id,

@@ -33,7 +33,7 @@ export interface OrganisationErasure {
  * @param key the key of the proof
  * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`; `invalid_input`
  * @throws Error of the server: CRM04 while a CRM is connected, or its credentials have still to be revoked; CRM01 if a month
- *   of the log that was detached cannot be searched
+ *   of the log that was detached cannot be searched, or row-level security may hide rows from the owner
  */
 export async function organisationErase(
   client: DedicatedConnection,
@@ -60,6 +60,7 @@ export async function organisationErase(
  *
  * @param client a dedicated connection of the owner
  * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`
+ * @throws Error of the server: CRM01 as {@link organisationErase}
  */
 export async function organisationRows(
   client: DedicatedConnection,

@@ -25,15 +25,15 @@ export interface ErasureProof {
   subjectHashes: string[];
   /** How many rows were deleted or rewritten, by table. */
   counts: Record<string, number>;
-  /** The records of the person, which must not come back. */
+  /** The records and the contacts of the person, which must not come back. */
   records: ErasedRecord[];
 }
 
-/** A record of an erased person, as it is recognised. */
+/** A record or a contact of an erased person, as it is recognised. */
 export interface ErasedRecord {
   /** SHA-256 of a salt and its id, in hex. */
   hash: string;
-  /** The account at the CRM; null if it is unknown. */
+  /** The account at the CRM; null if it is unknown, and for a contact. */
   account: string | null;
 }
 
@@ -43,8 +43,10 @@ export interface ErasedRecord {
  *
  * @param client a connection of the owner
  * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`
+ * @throws Error of the server: CRM01 if row-level security may hide rows from the owner
  */
 export async function erasureList(client: DedicatedConnection): Promise<ErasureProof[]> {
+  await asOwner(() => client.query('select crm_require_all_rows()'));
   const { rows } = await asOwner(() => client.query(selectProofs));
   return rows.map(({ proof }) => JSON.parse(proof));
 }
@@ -78,3 +80,31 @@ const selectProofs = `
   order by
     erasure.erased_at,
     erasure.id`;
+
+/** Whether a value, perhaps from a file, has the form of proofs. */
+export function isProofs(value: unknown): value is ErasureProof[] {
+  return Array.isArray(value) && value.every(isProof);
+}
+
+function isProof(value: Partial<Record<keyof ErasureProof, unknown>> | null): boolean {
+  const texts = [
+    value?.organisationId,
+    value?.erasureId,
+    value?.subject,
+    value?.erasedAt,
+    value?.erasedBy,
+    value?.keyId,
+  ];
+  return (
+    texts.every((text) => typeof text === 'string') &&
+    Array.isArray(value?.subjectHashes) &&
+    value.subjectHashes.every(isHash) &&
+    Array.isArray(value.records) &&
+    value.records.every((record) => isHash(record?.hash)) &&
+    typeof value.counts === 'object'
+  );
+}
+
+function isHash(value: unknown): boolean {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+}

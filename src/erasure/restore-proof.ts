@@ -3,13 +3,14 @@ import type { ErasureKey } from './erasure-key.js';
 import { asOwner } from './own-errors.js';
 import type { ErasureProof } from './proofs.js';
 
-/** Adds a proof that the table lacks, and what recognises its records. */
+/** Adds a proof that the table lacks, and what recognises its records: of a proof that is there, none was lost. */
 export async function restoreProof(
   client: DedicatedConnection,
   key: ErasureKey,
   proof: ErasureProof,
 ): Promise<void> {
-  const { organisationId, erasedAt, erasedBy, keyId, subjectHashes, counts, records } = proof;
+  const { organisationId, subject, erasedAt, finishedAt, erasedBy, keyId, subjectHashes, counts, records } =
+    proof;
   await asOwner(() =>
     client.query(restore, [
       organisationId,
@@ -21,6 +22,8 @@ export async function restoreProof(
       JSON.stringify(counts),
       records.map(({ hash }) => Buffer.from(hash, 'hex')),
       records.map(({ account }) => account),
+      subject,
+      subject === 'organisation' ? finishedAt : null,
     ]),
   );
 }
@@ -35,8 +38,8 @@ const restore = `
     limit 1
   ),
   added as (
-    insert into crm_erasures (organisation_id, subject, key_id, subject_hashes, erased_at, erased_by, counts)
-    select $1::uuid, 'contact', $2::text, $4::bytea[], $5::timestamptz, $6::text, $7::jsonb
+    insert into crm_erasures (organisation_id, subject, key_id, subject_hashes, erased_at, finished_at, erased_by, counts)
+    select $1::uuid, $10::text, $2::text, $4::bytea[], $5::timestamptz, $11::timestamptz, $6::text, $7::jsonb
     where not exists (select from known)
     returning id
   ),
@@ -47,8 +50,8 @@ const restore = `
     on conflict do nothing
   )
   insert into crm_erased_records as erased (organisation_id, hash, erasure_id, account)
-  select $1::uuid, record.hash, proof.id, record.account
-  from (select id from known union all select id from added) as proof
+  select $1::uuid, record.hash, added.id, record.account
+  from added
   cross join unnest($8::bytea[], $9::text[]) as record (hash, account)
   on conflict (organisation_id, hash) do update
   set account = null

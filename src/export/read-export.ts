@@ -20,8 +20,7 @@ export interface ExportSection {
 /** When the transaction began. */
 const beginning = new PreparedQuery<object, { at: Timestamp }>({
   name: 'beginning',
-  statementName: 'beginning',
-  isPreparable: false,
+  statementName: null,
   params: [],
   text: 'select pg_catalog.now() as at',
 });

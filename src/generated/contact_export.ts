@@ -55,7 +55,6 @@ export interface ContactExportContactsResult {
 export const contactExportContacts = new PreparedQuery<ContactExportContactsParams,ContactExportContactsResult>({
   name: 'contactExportContacts',
   statementName: 'contactExportContacts_4abb7c27',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactId', required: true },
@@ -121,7 +120,6 @@ export interface ContactExportNamedRecordsResult {
 export const contactExportNamedRecords = new PreparedQuery<ContactExportNamedRecordsParams,ContactExportNamedRecordsResult>({
   name: 'contactExportNamedRecords',
   statementName: 'contactExportNamedRecords_eeed43f8',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactIds', required: true },
@@ -185,7 +183,6 @@ export interface ContactExportSpansResult {
 export const contactExportSpans = new PreparedQuery<ContactExportSpansParams,ContactExportSpansResult>({
   name: 'contactExportSpans',
   statementName: 'contactExportSpans_8ff9423b',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactIds', required: true },
@@ -410,7 +407,6 @@ export interface ContactExportRecordsResult {
 export const contactExportRecords = new PreparedQuery<ContactExportRecordsParams,ContactExportRecordsResult>({
   name: 'contactExportRecords',
   statementName: 'contactExportRecords_d4122ec7',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -712,7 +708,6 @@ export interface ContactExportIdentityChangesResult {
 export const contactExportIdentityChanges = new PreparedQuery<ContactExportIdentityChangesParams,ContactExportIdentityChangesResult>({
   name: 'contactExportIdentityChanges',
   statementName: 'contactExportIdentityChanges_a8a781fe',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -880,7 +875,6 @@ export interface ContactExportOutboundChangesResult {
 export const contactExportOutboundChanges = new PreparedQuery<ContactExportOutboundChangesParams,ContactExportOutboundChangesResult>({
   name: 'contactExportOutboundChanges',
   statementName: 'contactExportOutboundChanges_e801ab71',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -1087,7 +1081,6 @@ export interface ContactExportFailuresResult {
 export const contactExportFailures = new PreparedQuery<ContactExportFailuresParams,ContactExportFailuresResult>({
   name: 'contactExportFailures',
   statementName: 'contactExportFailures_2ce421e1',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -1327,7 +1320,6 @@ export interface ContactExportConflictsResult {
 export const contactExportConflicts = new PreparedQuery<ContactExportConflictsParams,ContactExportConflictsResult>({
   name: 'contactExportConflicts',
   statementName: 'contactExportConflicts_903ffee3',
-  isPreparable: true,
   params: [
     { name: 'connectionIds', required: true },
     { name: 'entityTypes', required: true },
@@ -1468,7 +1460,6 @@ export interface ContactExportRecordRequestsResult {
 export const contactExportRecordRequests = new PreparedQuery<ContactExportRecordRequestsParams,ContactExportRecordRequestsResult>({
   name: 'contactExportRecordRequests',
   statementName: 'contactExportRecordRequests_83d42f96',
-  isPreparable: true,
   params: [
     { name: 'connectionIds', required: true },
     { name: 'entityTypes', required: true },
@@ -1706,7 +1697,6 @@ export interface ContactExportEventsResult {
 export const contactExportEvents = new PreparedQuery<ContactExportEventsParams,ContactExportEventsResult>({
   name: 'contactExportEvents',
   statementName: 'contactExportEvents_0f20278d',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },

@@ -52,7 +52,6 @@ export interface ContactMergeResult {
 export const contactMerge = new PreparedQuery<ContactMergeParams,ContactMergeResult>({
   name: 'contactMerge',
   statementName: 'contactMerge_7ab89e8b',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'fromContactId', required: true },
@@ -129,7 +128,6 @@ export interface ContactMergeUndoResult {
 export const contactMergeUndo = new PreparedQuery<ContactMergeUndoParams,ContactMergeUndoResult>({
   name: 'contactMergeUndo',
   statementName: 'contactMergeUndo_222c018f',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'mergeId', required: true },
@@ -208,7 +206,6 @@ export interface ExternalRecordMergeManyResult {
 export const externalRecordMergeMany = new PreparedQuery<ExternalRecordMergeManyParams,ExternalRecordMergeManyResult>({
   name: 'externalRecordMergeMany',
   statementName: 'externalRecordMergeMany_c5d349fe',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
@@ -361,7 +358,6 @@ export interface ContactIdentityChangeListResult {
 export const contactIdentityChangeList = new PreparedQuery<ContactIdentityChangeListParams,ContactIdentityChangeListResult>({
   name: 'contactIdentityChangeList',
   statementName: 'contactIdentityChangeList_4c9abc38',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'contactId', required: true },
@@ -456,18 +452,23 @@ export interface ContactReferenceCheckManyResult {
 
 /**
  * For records that carry contacts' ids as their references, one array element each: which contact that one is after
- * merges, whether the record was
- * unlinked from it or re-pointed to another, and whether the log or a merge knows it. Returns one row per element:
- * its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
+ * merges, whether the record was unlinked from it or re-pointed to another, and whether the log or a merge knows it, or an
+ * erasure (crm_find_erased_contacts). Returns one row per element: its `position`, counted from 1. Uses contact_external_id_changes_from_contact_id_idx,
  * contact_external_id_changes_external_id_idx and crm_sync_log_internal_id_idx.
  *
  * @remarks
  * ```sql
+ * with erased as materialized (
+ *   select erased.contact_number as position
+ *   from crm_find_erased_contacts(:organisationId!::uuid, :contactIds!::uuid[]) as erased
+ * )
  * select
  *   sent.position::integer as "position!",
  *   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId!",
  *   unlinked.is_found is not null as "isUnlinked!",
- *   cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown!"
+ *   cardinality(chain.contact_ids) > 1
+ *     or logged.is_found is not null
+ *     or sent.position in (select erased.position from erased) as "isKnown!"
  * from unnest(
  *   -- From a subquery, so that the planner does not know how many there are: at an estimated cost of 100,000 the server
  *   -- would compile the statement (jit), which takes longer than running it.
@@ -522,24 +523,29 @@ export interface ContactReferenceCheckManyResult {
  */
 export const contactReferenceCheckMany = new PreparedQuery<ContactReferenceCheckManyParams,ContactReferenceCheckManyResult>({
   name: 'contactReferenceCheckMany',
-  statementName: 'contactReferenceCheckMany_947d1e23',
-  isPreparable: true,
+  statementName: 'contactReferenceCheckMany_e87f849d',
   params: [
+    { name: 'organisationId', required: true },
+    { name: 'contactIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },
-    { name: 'contactIds', required: true },
-    { name: 'organisationId', required: true },
     { name: 'provider', required: true },
   ],
-  text: `select /* contactReferenceCheckMany */
+  text: `with /* contactReferenceCheckMany */ erased as materialized (
+  select erased.contact_number as position
+  from crm_find_erased_contacts($1::uuid, $2::uuid[]) as erased
+)
+select
   sent.position::integer as "position",
   chain.contact_ids[cardinality(chain.contact_ids)] as "contactId",
   unlinked.is_found is not null as "isUnlinked",
-  cardinality(chain.contact_ids) > 1 or logged.is_found is not null as "isKnown"
+  cardinality(chain.contact_ids) > 1
+    or logged.is_found is not null
+    or sent.position in (select erased.position from erased) as "isKnown"
 from unnest(
-  (select $1::text[]),
-  (select $2::text[]),
-  (select $3::uuid[])
+  (select $3::text[]),
+  (select $4::text[]),
+  (select $2::uuid[])
 ) with ordinality as sent (entity_type, external_id, contact_id, position)
 cross join lateral (
   with recursive merged as (
@@ -552,7 +558,7 @@ cross join lateral (
       merged.step + 1
     from merged
     inner join contact_external_id_changes as change
-      on change.organisation_id = $4::uuid
+      on change.organisation_id = $1::uuid
         and change.from_contact_id = merged.contact_id
         and change.kind = 'contacts_merged'
         and change.provider is null
@@ -565,7 +571,7 @@ cross join lateral (
 left join lateral (
   select true as is_found
   from contact_external_id_changes as change
-  where change.organisation_id = $4::uuid
+  where change.organisation_id = $1::uuid
     and change.from_contact_id = any(chain.contact_ids)
     and change.kind in ('unlinked', 'repointed')
     and change.provider = $5::text
@@ -576,7 +582,7 @@ left join lateral (
 left join lateral (
   select true as is_found
   from crm_sync_log as event
-  where (event.organisation_id = $4::uuid) is true
+  where (event.organisation_id = $1::uuid) is true
     and event.internal_id = sent.contact_id
   limit 1
 ) as logged on true

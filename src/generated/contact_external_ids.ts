@@ -363,7 +363,6 @@ export interface ContactExternalIdLinkResult {
 export const contactExternalIdLink = new PreparedQuery<ContactExternalIdLinkParams,ContactExternalIdLinkResult>({
   name: 'contactExternalIdLink',
   statementName: 'contactExternalIdLink_7b26b3d0',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'providers', required: true },
@@ -774,7 +773,6 @@ export interface ContactExternalIdLinkAliasResult {
 export const contactExternalIdLinkAlias = new PreparedQuery<ContactExternalIdLinkAliasParams,ContactExternalIdLinkAliasResult>({
   name: 'contactExternalIdLinkAlias',
   statementName: 'contactExternalIdLinkAlias_5b6350cf',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'providers', required: true },
@@ -906,7 +904,6 @@ export interface ContactExternalIdListByContactsResult {
 export const contactExternalIdListByContacts = new PreparedQuery<ContactExternalIdListByContactsParams,ContactExternalIdListByContactsResult>({
   name: 'contactExternalIdListByContacts',
   statementName: 'contactExternalIdListByContacts_a7f96e34',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -962,7 +959,6 @@ export interface ContactExternalIdLockResult {
 export const contactExternalIdLock = new PreparedQuery<ContactExternalIdLockParams,ContactExternalIdLockResult>({
   name: 'contactExternalIdLock',
   statementName: 'contactExternalIdLock_20277ca4',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'providers', required: true },
@@ -1421,7 +1417,6 @@ export interface ContactExternalIdRepointResult {
 export const contactExternalIdRepoint = new PreparedQuery<ContactExternalIdRepointParams,ContactExternalIdRepointResult>({
   name: 'contactExternalIdRepoint',
   statementName: 'contactExternalIdRepoint_e4dc641a',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'providers', required: true },
@@ -1888,7 +1883,6 @@ export interface ContactExternalIdResolveResult {
 export const contactExternalIdResolve = new PreparedQuery<ContactExternalIdResolveParams,ContactExternalIdResolveResult>({
   name: 'contactExternalIdResolve',
   statementName: 'contactExternalIdResolve_4649f0fd',
-  isPreparable: true,
   params: [
     { name: 'externalIds', required: true },
     { name: 'organisationId', required: true },
@@ -2225,7 +2219,6 @@ export interface ContactExternalIdUnlinkResult {
 export const contactExternalIdUnlink = new PreparedQuery<ContactExternalIdUnlinkParams,ContactExternalIdUnlinkResult>({
   name: 'contactExternalIdUnlink',
   statementName: 'contactExternalIdUnlink_ca4794b7',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'providers', required: true },
@@ -2574,7 +2567,6 @@ export interface ExternalRecordListByContactsResult {
 export const externalRecordListByContacts = new PreparedQuery<ExternalRecordListByContactsParams,ExternalRecordListByContactsResult>({
   name: 'externalRecordListByContacts',
   statementName: 'externalRecordListByContacts_dd61f749',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },

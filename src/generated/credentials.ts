@@ -68,7 +68,6 @@ export interface CredentialsClaimRevocationResult {
 export const credentialsClaimRevocation = new PreparedQuery<CredentialsClaimRevocationParams,CredentialsClaimRevocationResult>({
   name: 'credentialsClaimRevocation',
   statementName: 'credentialsClaimRevocation_6b188097',
-  isPreparable: true,
   params: [
     { name: 'providers', required: false },
   ],
@@ -134,7 +133,6 @@ export interface CredentialsCountByKeyResult {
 export const credentialsCountByKey = new PreparedQuery<CredentialsCountByKeyParams,CredentialsCountByKeyResult>({
   name: 'credentialsCountByKey',
   statementName: 'credentialsCountByKey_b0383509',
-  isPreparable: true,
   params: [],
   text: `select /* credentialsCountByKey */
   credentials_key_id as "keyId",
@@ -194,7 +192,6 @@ export interface CredentialsListByKeyResult {
 export const credentialsListByKey = new PreparedQuery<CredentialsListByKeyParams,CredentialsListByKeyResult>({
   name: 'credentialsListByKey',
   statementName: 'credentialsListByKey_916cc144',
-  isPreparable: true,
   params: [
     { name: 'keyId', required: true },
     { name: 'afterOrganisationId', required: true },
@@ -327,7 +324,6 @@ export interface CredentialsReplaceResult {
 export const credentialsReplace = new PreparedQuery<CredentialsReplaceParams,CredentialsReplaceResult>({
   name: 'credentialsReplace',
   statementName: 'credentialsReplace_41743a5a',
-  isPreparable: true,
   params: [
     { name: 'isRepair', required: false },
     { name: 'organisationId', required: true },
@@ -479,7 +475,6 @@ export interface CredentialsRewrapResult {
 export const credentialsRewrap = new PreparedQuery<CredentialsRewrapParams,CredentialsRewrapResult>({
   name: 'credentialsRewrap',
   statementName: 'credentialsRewrap_5430bb1a',
-  isPreparable: true,
   params: [
     { name: 'organisationIds', required: true },
     { name: 'connectionIds', required: true },
@@ -559,7 +554,6 @@ export interface CredentialsRevokedResult {
 export const credentialsRevoked = new PreparedQuery<CredentialsRevokedParams,CredentialsRevokedResult>({
   name: 'credentialsRevoked',
   statementName: 'credentialsRevoked_9332b90b',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

@@ -63,7 +63,6 @@ export interface ConnectionAdvanceLastSyncedAtResult {
 export const connectionAdvanceLastSyncedAt = new PreparedQuery<ConnectionAdvanceLastSyncedAtParams,ConnectionAdvanceLastSyncedAtResult>({
   name: 'connectionAdvanceLastSyncedAt',
   statementName: 'connectionAdvanceLastSyncedAt_28b8cd49',
-  isPreparable: true,
   params: [
     { name: 'lastSyncedAt', required: true },
     { name: 'organisationId', required: true },
@@ -149,7 +148,6 @@ export interface ConnectionCancelRunResult {
 export const connectionCancelRun = new PreparedQuery<ConnectionCancelRunParams,ConnectionCancelRunResult>({
   name: 'connectionCancelRun',
   statementName: 'connectionCancelRun_52a6ceab',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -208,8 +206,9 @@ export interface ConnectionConnectResult {
  * changes were taken over and dropped. Violates
  * crm_connections_organisation_id_provider_live_key if the organisation already has a live connection to
  * the CRM. Fails with CRM06 if the account is given, ids of an unknown account are present, and
- * idsOfUnknownAccount is null. Uses the primary key. If there was another connection, takes the lock of
- * crm_lock_external_ids, then locks contacts and ids, then that connection and what waits there.
+ * idsOfUnknownAccount is null. Uses the primary key. Takes the lock of crm_lock_external_ids, so that nobody connects a CRM
+ * while an erasure in the organisation is open; if there was another connection, then locks contacts and ids, then that
+ * connection and what waits there.
  *
  * @remarks
  * ```sql
@@ -281,7 +280,6 @@ export interface ConnectionConnectResult {
 export const connectionConnect = new PreparedQuery<ConnectionConnectParams,ConnectionConnectResult>({
   name: 'connectionConnect',
   statementName: 'connectionConnect_f34c1ca0',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -462,7 +460,6 @@ export interface ConnectionDisconnectResult {
 export const connectionDisconnect = new PreparedQuery<ConnectionDisconnectParams,ConnectionDisconnectResult>({
   name: 'connectionDisconnect',
   statementName: 'connectionDisconnect_fbbdd96b',
-  isPreparable: true,
   params: [
     { name: 'reason', required: false },
     { name: 'organisationId', required: true },
@@ -602,7 +599,6 @@ export interface ConnectionDropWorkResult {
 export const connectionDropWork = new PreparedQuery<ConnectionDropWorkParams,ConnectionDropWorkResult>({
   name: 'connectionDropWork',
   statementName: 'connectionDropWork_ebe3e4ae',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -719,7 +715,6 @@ export interface ConnectionGetResult {
 export const connectionGet = new PreparedQuery<ConnectionGetParams,ConnectionGetResult>({
   name: 'connectionGet',
   statementName: 'connectionGet_65903a0d',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -799,7 +794,6 @@ export interface ConnectionGetCredentialsResult {
 export const connectionGetCredentials = new PreparedQuery<ConnectionGetCredentialsParams,ConnectionGetCredentialsResult>({
   name: 'connectionGetCredentials',
   statementName: 'connectionGetCredentials_ad40cc78',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -902,7 +896,6 @@ export interface ConnectionGetLiveResult {
 export const connectionGetLive = new PreparedQuery<ConnectionGetLiveParams,ConnectionGetLiveResult>({
   name: 'connectionGetLive',
   statementName: 'connectionGetLive_a0a8c2ad',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'provider', required: true },
@@ -1258,7 +1251,6 @@ export interface ConnectionListWithHealthResult {
 export const connectionListWithHealth = new PreparedQuery<ConnectionListWithHealthParams,ConnectionListWithHealthResult>({
   name: 'connectionListWithHealth',
   statementName: 'connectionListWithHealth_4f8ac933',
-  isPreparable: true,
   params: [
     { name: 'failuresSince', required: true },
     { name: 'organisationId', required: true },
@@ -1544,7 +1536,6 @@ export interface ConnectionListLiveByAccountResult {
 export const connectionListLiveByAccount = new PreparedQuery<ConnectionListLiveByAccountParams,ConnectionListLiveByAccountResult>({
   name: 'connectionListLiveByAccount',
   statementName: 'connectionListLiveByAccount_728d2707',
-  isPreparable: true,
   params: [
     { name: 'provider', required: true },
     { name: 'account', required: true },
@@ -1642,7 +1633,6 @@ export interface ConnectionListTotalsResult {
 export const connectionListTotals = new PreparedQuery<ConnectionListTotalsParams,ConnectionListTotalsResult>({
   name: 'connectionListTotals',
   statementName: 'connectionListTotals_33344f0e',
-  isPreparable: true,
   params: [],
   text: `with /* connectionListTotals */ clock as materialized (
   select crm_now() as at
@@ -1748,7 +1738,6 @@ export interface ConnectionPauseResult {
 export const connectionPause = new PreparedQuery<ConnectionPauseParams,ConnectionPauseResult>({
   name: 'connectionPause',
   statementName: 'connectionPause_c30c954a',
-  isPreparable: true,
   params: [
     { name: 'until', required: false },
     { name: 'organisationId', required: true },
@@ -1860,7 +1849,6 @@ export interface ConnectionRequestSyncResult {
 export const connectionRequestSync = new PreparedQuery<ConnectionRequestSyncParams,ConnectionRequestSyncResult>({
   name: 'connectionRequestSync',
   statementName: 'connectionRequestSync_74d22d3b',
-  isPreparable: true,
   params: [
     { name: 'isUrgent', required: true },
     { name: 'organisationId', required: true },
@@ -1952,7 +1940,6 @@ export interface ConnectionResetLastSyncedAtResult {
 export const connectionResetLastSyncedAt = new PreparedQuery<ConnectionResetLastSyncedAtParams,ConnectionResetLastSyncedAtResult>({
   name: 'connectionResetLastSyncedAt',
   statementName: 'connectionResetLastSyncedAt_7467eff8',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -2037,7 +2024,6 @@ export interface ConnectionResumeResult {
 export const connectionResume = new PreparedQuery<ConnectionResumeParams,ConnectionResumeResult>({
   name: 'connectionResume',
   statementName: 'connectionResume_d7def268',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -2093,9 +2079,9 @@ export interface ConnectionSetAccountResult {
  * linked since the connection was made stay. Drops what was taken over from a connection to another account
  * (crm_take_over_changes). Returns one row, or none if the organisation has no such connection: `outcome` (`set`,
  * `disconnected`, or `other_account` if it has another one), how many ids were archived and restored, and for how many
- * contacts changes were dropped. Uses the primary key. Locks the row for the transaction; if there
- * was another connection, takes the lock of crm_lock_external_ids, then locks contacts and ids. Needs READ
- * COMMITTED.
+ * contacts changes were dropped. Uses the primary key. Locks the row for the transaction, then takes the
+ * lock of crm_lock_external_ids if the account is set; if there was another connection, then locks contacts and ids.
+ * Needs READ COMMITTED.
  *
  * @remarks
  * ```sql
@@ -2153,7 +2139,6 @@ export interface ConnectionSetAccountResult {
 export const connectionSetAccount = new PreparedQuery<ConnectionSetAccountParams,ConnectionSetAccountResult>({
   name: 'connectionSetAccount',
   statementName: 'connectionSetAccount_ff8ea06e',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -2240,7 +2225,6 @@ export interface ConnectionSetConflictWinnerResult {
 export const connectionSetConflictWinner = new PreparedQuery<ConnectionSetConflictWinnerParams,ConnectionSetConflictWinnerResult>({
   name: 'connectionSetConflictWinner',
   statementName: 'connectionSetConflictWinner_ed866488',
-  isPreparable: true,
   params: [
     { name: 'conflictWinner', required: true },
     { name: 'organisationId', required: true },
@@ -2341,7 +2325,6 @@ export interface ConnectionSetStatusResult {
 export const connectionSetStatus = new PreparedQuery<ConnectionSetStatusParams,ConnectionSetStatusResult>({
   name: 'connectionSetStatus',
   statementName: 'connectionSetStatus_bd595968',
-  isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
     { name: 'organisationId', required: true },
@@ -2443,7 +2426,6 @@ export interface ConnectionSetSyncIntervalResult {
 export const connectionSetSyncInterval = new PreparedQuery<ConnectionSetSyncIntervalParams,ConnectionSetSyncIntervalResult>({
   name: 'connectionSetSyncInterval',
   statementName: 'connectionSetSyncInterval_36090476',
-  isPreparable: true,
   params: [
     { name: 'syncIntervalSeconds', required: true },
     { name: 'organisationId', required: true },
@@ -2510,7 +2492,6 @@ export interface ConnectionTotalWorkResult {
 export const connectionTotalWork = new PreparedQuery<ConnectionTotalWorkParams,ConnectionTotalWorkResult>({
   name: 'connectionTotalWork',
   statementName: 'connectionTotalWork_0534f9d5',
-  isPreparable: true,
   params: [],
   text: `select /* connectionTotalWork */
   (

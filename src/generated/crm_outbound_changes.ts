@@ -251,7 +251,6 @@ export interface OutboundChangeAnnounceResult {
 export const outboundChangeAnnounce = new PreparedQuery<OutboundChangeAnnounceParams,OutboundChangeAnnounceResult>({
   name: 'outboundChangeAnnounce',
   statementName: 'outboundChangeAnnounce_24a23cd4',
-  isPreparable: true,
   params: [
     { name: 'limit', required: true },
   ],
@@ -495,8 +494,8 @@ export interface OutboundChangeClaimResult {
 /**
  * Claims contacts to push to a connection's CRM, longest waiting first, for the worker that holds its run.
  * The claim itself postpones the next attempt, so a contact that crashes its workers does not block the
- * others. Returns at most `limit` rows, one row of nulls if there is nothing to claim, and none if the
- * lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key (`is true` keeps the
+ * others. Drops changes of contacts that were erased. Returns at most `limit` rows, one row of nulls if there is nothing
+ * to claim, and none if the lease is lost. Uses crm_outbound_changes_next_attempt_at_idx, then the primary key (`is true` keeps the
  * planner from reading all changes of the connection for each one). Locks the connection for the transaction,
  * then the run and the changes. Skips locked changes: they are being changed. Needs READ COMMITTED.
  *
@@ -541,6 +540,26 @@ export interface OutboundChangeClaimResult {
  *   limit :limit!::integer
  *   for no key update of change skip locked
  * ),
+ * -- Until the host deletes the contact of an erased person, it may change it: a push would bring it to the CRM again.
+ * erased as materialized (
+ *   select
+ *     listed.contact_ids[erased.contact_number] as contact_id
+ *   from (
+ *     select array_agg(due.contact_id) as contact_ids
+ *     from due
+ *   ) as listed
+ *   cross join lateral crm_find_erased_contacts(:organisationId!::uuid, listed.contact_ids) as erased
+ * ),
+ * dropped as (
+ *   delete from crm_outbound_changes as change
+ *   using due
+ *   where due.contact_id in (select erased.contact_id from erased)
+ *     and change.organisation_id = due.organisation_id
+ *     and change.contact_id = due.contact_id
+ *     and (change.connection_id = due.connection_id) is true
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and due.contact_id = due.locked_contact_id
+ * ),
  * claimed as (
  *   update crm_outbound_changes as change
  *   set
@@ -552,8 +571,9 @@ export interface OutboundChangeClaimResult {
  *   where change.organisation_id = due.organisation_id
  *     and change.contact_id = due.contact_id
  *     and (change.connection_id = due.connection_id) is true
- *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     -- As above.
  *     and due.contact_id = due.locked_contact_id
+ *     and due.contact_id not in (select erased.contact_id from erased)
  *   returning
  *     change.contact_id,
  *     change.version,
@@ -571,8 +591,7 @@ export interface OutboundChangeClaimResult {
  */
 export const outboundChangeClaim = new PreparedQuery<OutboundChangeClaimParams,OutboundChangeClaimResult>({
   name: 'outboundChangeClaim',
-  statementName: 'outboundChangeClaim_23c24813',
-  isPreparable: false,
+  statementName: 'outboundChangeClaim_0b1e09f8',
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -618,6 +637,24 @@ due as (
   limit $4::integer
   for no key update of change skip locked
 ),
+erased as materialized (
+  select
+    listed.contact_ids[erased.contact_number] as contact_id
+  from (
+    select array_agg(due.contact_id) as contact_ids
+    from due
+  ) as listed
+  cross join lateral crm_find_erased_contacts($1::uuid, listed.contact_ids) as erased
+),
+dropped as (
+  delete from crm_outbound_changes as change
+  using due
+  where due.contact_id in (select erased.contact_id from erased)
+    and change.organisation_id = due.organisation_id
+    and change.contact_id = due.contact_id
+    and (change.connection_id = due.connection_id) is true
+    and due.contact_id = due.locked_contact_id
+),
 claimed as (
   update crm_outbound_changes as change
   set
@@ -630,6 +667,7 @@ claimed as (
     and change.contact_id = due.contact_id
     and (change.connection_id = due.connection_id) is true
     and due.contact_id = due.locked_contact_id
+    and due.contact_id not in (select erased.contact_id from erased)
   returning
     change.contact_id,
     change.version,
@@ -744,7 +782,6 @@ export interface OutboundChangeListWaitingResult {
 export const outboundChangeListWaiting = new PreparedQuery<OutboundChangeListWaitingParams,OutboundChangeListWaitingResult>({
   name: 'outboundChangeListWaiting',
   statementName: 'outboundChangeListWaiting_4d73ab75',
-  isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -888,7 +925,6 @@ export interface OutboundChangeRecordResult {
 export const outboundChangeRecord = new PreparedQuery<OutboundChangeRecordParams,OutboundChangeRecordResult>({
   name: 'outboundChangeRecord',
   statementName: 'outboundChangeRecord_07bfa5d0',
-  isPreparable: true,
   params: [
     { name: 'contactIds', required: true },
     { name: 'organisationId', required: true },
@@ -978,7 +1014,6 @@ export interface OutboundFillContinueResult {
 export const outboundFillContinue = new PreparedQuery<OutboundFillContinueParams,OutboundFillContinueResult>({
   name: 'outboundFillContinue',
   statementName: 'outboundFillContinue_82014f03',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -1066,7 +1101,6 @@ export interface OutboundFillStartResult {
 export const outboundFillStart = new PreparedQuery<OutboundFillStartParams,OutboundFillStartResult>({
   name: 'outboundFillStart',
   statementName: 'outboundFillStart_83a894c3',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

@@ -35,7 +35,6 @@ export interface RateLimitBlockResult {
 export const rateLimitBlock = new PreparedQuery<RateLimitBlockParams,RateLimitBlockResult>({
   name: 'rateLimitBlock',
   statementName: 'rateLimitBlock_193f56ae',
-  isPreparable: true,
   params: [
     { name: 'provider', required: true },
     { name: 'scope', required: true },
@@ -94,7 +93,6 @@ export interface RateLimitPurgeResult {
 export const rateLimitPurge = new PreparedQuery<RateLimitPurgeParams,RateLimitPurgeResult>({
   name: 'rateLimitPurge',
   statementName: 'rateLimitPurge_84ba859f',
-  isPreparable: true,
   params: [
     { name: 'limit', required: true },
   ],
@@ -164,7 +162,6 @@ export interface RateLimitTakeResult {
 export const rateLimitTake = new PreparedQuery<RateLimitTakeParams,RateLimitTakeResult>({
   name: 'rateLimitTake',
   statementName: 'rateLimitTake_b186d5d4',
-  isPreparable: true,
   params: [
     { name: 'provider', required: true },
     { name: 'scope', required: true },

@@ -53,7 +53,8 @@ export interface RecordRequestAddResult {
  *     :organisationId!::uuid,
  *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
  *     :entityTypes!::text[],
- *     :externalIds!::text[]
+ *     :externalIds!::text[],
+ *     connection.id
  *   ) as erased
  * ),
  * given as (
@@ -152,8 +153,7 @@ export interface RecordRequestAddResult {
  */
 export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordRequestAddResult>({
   name: 'recordRequestAdd',
-  statementName: 'recordRequestAdd_a98f9717',
-  isPreparable: true,
+  statementName: 'recordRequestAdd_c241b837',
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -185,7 +185,8 @@ erased as materialized (
     $1::uuid,
     array_fill(connection.provider, array[cardinality($3::text[])]),
     $4::text[],
-    $3::text[]
+    $3::text[],
+    connection.id
   ) as erased
 ),
 given as (
@@ -386,7 +387,6 @@ export interface RecordRequestClaimResult {
 export const recordRequestClaim = new PreparedQuery<RecordRequestClaimParams,RecordRequestClaimResult>({
   name: 'recordRequestClaim',
   statementName: 'recordRequestClaim_2c8987ef',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -559,7 +559,6 @@ export interface RecordRequestClearResult {
 export const recordRequestClear = new PreparedQuery<RecordRequestClearParams,RecordRequestClearResult>({
   name: 'recordRequestClear',
   statementName: 'recordRequestClear_2ed673f0',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

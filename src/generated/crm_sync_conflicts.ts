@@ -65,7 +65,6 @@ export interface SyncConflictAcknowledgeResult {
 export const syncConflictAcknowledge = new PreparedQuery<SyncConflictAcknowledgeParams,SyncConflictAcknowledgeResult>({
   name: 'syncConflictAcknowledge',
   statementName: 'syncConflictAcknowledge_cc91985e',
-  isPreparable: true,
   params: [
     { name: 'ids', required: true },
     { name: 'organisationId', required: true },
@@ -181,7 +180,6 @@ export interface SyncConflictListResult {
 export const syncConflictList = new PreparedQuery<SyncConflictListParams,SyncConflictListResult>({
   name: 'syncConflictList',
   statementName: 'syncConflictList_686a391d',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

@@ -54,7 +54,6 @@ export interface SyncCursorListResult {
 export const syncCursorList = new PreparedQuery<SyncCursorListParams,SyncCursorListResult>({
   name: 'syncCursorList',
   statementName: 'syncCursorList_a56a1af7',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -142,7 +141,6 @@ export interface SyncCursorResetResult {
 export const syncCursorReset = new PreparedQuery<SyncCursorResetParams,SyncCursorResetResult>({
   name: 'syncCursorReset',
   statementName: 'syncCursorReset_30f8803d',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -233,7 +231,6 @@ export interface SyncCursorForgetResult {
 export const syncCursorForget = new PreparedQuery<SyncCursorForgetParams,SyncCursorForgetResult>({
   name: 'syncCursorForget',
   statementName: 'syncCursorForget_ffaed678',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

@@ -120,7 +120,6 @@ export interface SyncFailureClaimResult {
 export const syncFailureClaim = new PreparedQuery<SyncFailureClaimParams,SyncFailureClaimResult>({
   name: 'syncFailureClaim',
   statementName: 'syncFailureClaim_bcdfc68a',
-  isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -257,7 +256,6 @@ export interface SyncFailureCountByKindResult {
 export const syncFailureCountByKind = new PreparedQuery<SyncFailureCountByKindParams,SyncFailureCountByKindResult>({
   name: 'syncFailureCountByKind',
   statementName: 'syncFailureCountByKind_b4e0bb00',
-  isPreparable: true,
   params: [
     { name: 'kinds', required: true },
     { name: 'organisationId', required: true },
@@ -497,7 +495,6 @@ export interface SyncFailureDismissResult {
 export const syncFailureDismiss = new PreparedQuery<SyncFailureDismissParams,SyncFailureDismissResult>({
   name: 'syncFailureDismiss',
   statementName: 'syncFailureDismiss_482eb762',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -764,7 +761,6 @@ export interface SyncFailureListResult {
 export const syncFailureList = new PreparedQuery<SyncFailureListParams,SyncFailureListResult>({
   name: 'syncFailureList',
   statementName: 'syncFailureList_eb4bcd95',
-  isPreparable: true,
   params: [
     { name: 'kinds', required: true },
     { name: 'organisationId', required: true },
@@ -975,7 +971,6 @@ export interface SyncFailureReplayResult {
 export const syncFailureReplay = new PreparedQuery<SyncFailureReplayParams,SyncFailureReplayResult>({
   name: 'syncFailureReplay',
   statementName: 'syncFailureReplay_b6d85830',
-  isPreparable: false,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -1207,7 +1202,6 @@ export interface SyncFailureReplayByIdsResult {
 export const syncFailureReplayByIds = new PreparedQuery<SyncFailureReplayByIdsParams,SyncFailureReplayByIdsResult>({
   name: 'syncFailureReplayByIds',
   statementName: 'syncFailureReplayByIds_588b72ad',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },

@@ -84,7 +84,6 @@ export interface SyncLogCountByPeriodResult {
 export const syncLogCountByPeriod = new PreparedQuery<SyncLogCountByPeriodParams,SyncLogCountByPeriodResult>({
   name: 'syncLogCountByPeriod',
   statementName: 'syncLogCountByPeriod_dd7252fd',
-  isPreparable: true,
   params: [
     { name: 'limit', required: true },
     { name: 'periodStarts', required: true },
@@ -182,7 +181,6 @@ export interface SyncLogCountErrorsByKindResult {
 export const syncLogCountErrorsByKind = new PreparedQuery<SyncLogCountErrorsByKindParams,SyncLogCountErrorsByKindResult>({
   name: 'syncLogCountErrorsByKind',
   statementName: 'syncLogCountErrorsByKind_fdbdd2d9',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -275,7 +273,6 @@ export interface SyncLogListByConnectionResult {
 export const syncLogListByConnection = new PreparedQuery<SyncLogListByConnectionParams,SyncLogListByConnectionResult>({
   name: 'syncLogListByConnection',
   statementName: 'syncLogListByConnection_e7c0a667',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -443,7 +440,6 @@ export interface SyncLogListByContactResult {
 export const syncLogListByContact = new PreparedQuery<SyncLogListByContactParams,SyncLogListByContactResult>({
   name: 'syncLogListByContact',
   statementName: 'syncLogListByContact_8601a13f',
-  isPreparable: true,
   params: [
     { name: 'beforeOccurredAt', required: false },
     { name: 'organisationId', required: true },
@@ -601,7 +597,6 @@ export interface SyncLogListFailuresResult {
 export const syncLogListFailures = new PreparedQuery<SyncLogListFailuresParams,SyncLogListFailuresResult>({
   name: 'syncLogListFailures',
   statementName: 'syncLogListFailures_64795d04',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -661,8 +656,8 @@ export interface SyncLogRecordResult {
  * time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
  * time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
  * connection's row FOR KEY SHARE, which only blocks its deletion, and waits for an erasure in the organisation
- * (crm_lock_log). Of the record of an erased person, adds nothing but that it was skipped (`erased`). Nulls are allowed in
- * `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
+ * (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`). Nulls
+ * are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
  *
  * @remarks
  * ```sql
@@ -686,10 +681,15 @@ export interface SyncLogRecordResult {
  *     log_lock.organisation_id,
  *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
  *     :entityTypes!::text[],
- *     :externalIds!::text[]
+ *     :externalIds!::text[],
+ *     connection.id
  *   ) as erased
  *   where connection.organisation_id = :organisationId!::uuid
  *     and connection.id = :connectionId!::uuid
+ *   union
+ *   select erased.contact_number
+ *   from log_lock
+ *   cross join lateral crm_find_erased_contacts(log_lock.organisation_id, :internalIds!::uuid[]) as erased
  * ),
  * recorded as (
  *   insert into crm_sync_log (
@@ -752,16 +752,15 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_a5f4b696',
-  isPreparable: true,
+  statementName: 'syncLogRecord_8cb68355',
   params: [
     { name: 'occurredAts', required: true },
     { name: 'organisationId', required: true },
     { name: 'externalIds', required: true },
     { name: 'entityTypes', required: true },
     { name: 'connectionId', required: true },
-    { name: 'directions', required: true },
     { name: 'internalIds', required: true },
+    { name: 'directions', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
     { name: 'reasons', required: true },
@@ -785,10 +784,15 @@ erased as materialized (
     log_lock.organisation_id,
     array_fill(connection.provider, array[cardinality($3::text[])]),
     $4::text[],
-    $3::text[]
+    $3::text[],
+    connection.id
   ) as erased
   where connection.organisation_id = $2::uuid
     and connection.id = $5::uuid
+  union
+  select erased.contact_number
+  from log_lock
+  cross join lateral crm_find_erased_contacts(log_lock.organisation_id, $6::uuid[]) as erased
 ),
 recorded as (
   insert into crm_sync_log (
@@ -817,10 +821,10 @@ recorded as (
   from in_future
   cross join unnest(
     $1::timestamptz[],
-    $6::text[],
+    $7::text[],
     $4::text[],
     $3::text[],
-    $7::uuid[],
+    $6::uuid[],
     $8::text[],
     $9::jsonb[],
     $10::text[]

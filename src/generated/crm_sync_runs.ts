@@ -140,7 +140,6 @@ export interface SyncRunClaimResult {
 export const syncRunClaim = new PreparedQuery<SyncRunClaimParams,SyncRunClaimResult>({
   name: 'syncRunClaim',
   statementName: 'syncRunClaim_dc63b978',
-  isPreparable: false,
   params: [
     { name: 'providers', required: false },
     { name: 'limit', required: true },
@@ -498,7 +497,6 @@ export interface SyncRunFinishResult {
 export const syncRunFinish = new PreparedQuery<SyncRunFinishParams,SyncRunFinishResult>({
   name: 'syncRunFinish',
   statementName: 'syncRunFinish_0a113eec',
-  isPreparable: true,
   params: [
     { name: 'credentialsVersion', required: false },
     { name: 'organisationId', required: true },
@@ -792,7 +790,6 @@ export interface SyncRunHeartbeatResult {
 export const syncRunHeartbeat = new PreparedQuery<SyncRunHeartbeatParams,SyncRunHeartbeatResult>({
   name: 'syncRunHeartbeat',
   statementName: 'syncRunHeartbeat_91129230',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -905,7 +902,6 @@ export interface SyncRunListByConnectionResult {
 export const syncRunListByConnection = new PreparedQuery<SyncRunListByConnectionParams,SyncRunListByConnectionResult>({
   name: 'syncRunListByConnection',
   statementName: 'syncRunListByConnection_ed317fe5',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -980,7 +976,6 @@ export interface SyncRunPurgeResult {
 export const syncRunPurge = new PreparedQuery<SyncRunPurgeParams,SyncRunPurgeResult>({
   name: 'syncRunPurge',
   statementName: 'syncRunPurge_765b9ccb',
-  isPreparable: true,
   params: [
     { name: 'endedBefore', required: false },
     { name: 'limit', required: true },
@@ -1023,7 +1018,7 @@ export interface SyncRunCheckHousekeepingResult {
 /**
  * Says what is to be done before a claim, across all organisations: whether a lease has expired or credentials are to be
  * wiped, for syncRunSweep, and whether a change is new or was kept for too long, for outboundChangeAnnounce. Most
- * claims find nothing of it, and this is prepared, unlike those. Returns one row. Uses crm_sync_runs_expires_at_idx,
+ * claims find nothing of it. Returns one row. Uses crm_sync_runs_expires_at_idx,
  * crm_connections_revoke_before_at_idx, crm_outbound_changes_connection_id_new_idx and
  * crm_connections_changes_expire_at_idx. Locks nothing.
  *
@@ -1061,7 +1056,6 @@ export interface SyncRunCheckHousekeepingResult {
 export const syncRunCheckHousekeeping = new PreparedQuery<SyncRunCheckHousekeepingParams,SyncRunCheckHousekeepingResult>({
   name: 'syncRunCheckHousekeeping',
   statementName: 'syncRunCheckHousekeeping_0b6c4eba',
-  isPreparable: true,
   params: [],
   text: `with /* syncRunCheckHousekeeping */ clock as materialized (
   select crm_now() as at
@@ -1230,7 +1224,6 @@ export interface SyncRunSweepResult {
 export const syncRunSweep = new PreparedQuery<SyncRunSweepParams,SyncRunSweepResult>({
   name: 'syncRunSweep',
   statementName: 'syncRunSweep_d976deef',
-  isPreparable: false,
   params: [
     { name: 'limit', required: true },
   ],

@@ -267,7 +267,6 @@ export interface ExternalRecordCheckResult {
 export const externalRecordCheck = new PreparedQuery<ExternalRecordCheckParams,ExternalRecordCheckResult>({
   name: 'externalRecordCheck',
   statementName: 'externalRecordCheck_75e5d9a7',
-  isPreparable: true,
   params: [
     { name: 'entityTypes', required: true },
     { name: 'externalIds', required: true },

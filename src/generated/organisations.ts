@@ -23,7 +23,6 @@ export interface OrganisationSetResult {
 export const organisationSet = new PreparedQuery<OrganisationSetParams,OrganisationSetResult>({
   name: 'organisationSet',
   statementName: 'organisationSet_8a8e7d6c',
-  isPreparable: true,
   params: [
     { name: 'organisationId', required: true },
   ],

@@ -65,10 +65,10 @@ export interface SyncBatchRecordResult {
  * -- The nine steps, and the CTEs of each:
  * --   1. Lock      clock, connection, run, cursor_move, cursor
  * --   2. Decide    judged_move, decision
- * --   3. Records   erased, event, identity_lock, contact_lock, told, known, news
+ * --   3. Records   erased, forgotten, event, identity_lock, contact_lock, told, known, news
  * --   4. Mappings  linked, noted, noted_alias, settled, orphaned
  * --   5. Log       logged
- * --   6. Failures  last_outcome, open_failure, closed, failed, asked
+ * --   6. Failures  last_outcome, open_failure, closed, failed, asked, kept_request, forgotten_request, kept_conflict, forgotten_conflict
  * --   7. Outbound  misplaced, answered, pushed, cleared, owed, conflicted
  * --   8. Cursors   moved
  * --   9. Lease     extended, postponed
@@ -204,9 +204,32 @@ export interface SyncBatchRecordResult {
  *     :organisationId!::uuid,
  *     array_fill(connection.provider, array[cardinality(:externalIds!::text[])]),
  *     :entityTypes!::text[],
- *     :externalIds!::text[]
+ *     :externalIds!::text[],
+ *     connection.id
  *   ) as erased
  *   where decision.outcome = 'recorded'
+ *   union
+ *   select erased.contact_number
+ *   from decision
+ *   cross join lateral crm_find_erased_contacts(:organisationId!::uuid, :internalIds!::uuid[]) as erased
+ *   where decision.outcome = 'recorded'
+ * ),
+ * forgotten as materialized (
+ *   select
+ *     given.direction,
+ *     given.entity_type,
+ *     given.external_id,
+ *     given.internal_id,
+ *     given.change_version
+ *   from erased
+ *   inner join unnest(
+ *     (select :directions!::text[]),
+ *     (select :entityTypes!::text[]),
+ *     (select :externalIds!::text[]),
+ *     (select :internalIds!::uuid[]),
+ *     (select :changeVersions!::bigint[])
+ *   ) with ordinality as given (direction, entity_type, external_id, internal_id, change_version, position)
+ *     on given.position = erased.position
  * ),
  * event as (
  *   select
@@ -266,7 +289,7 @@ export interface SyncBatchRecordResult {
  *   )
  *   left join erased
  *     on erased.position = given.position
- *   -- Of the record of an erased person, nothing is recorded but that there was one.
+ *   -- Of the record or the contact of an erased person, nothing is recorded but that there was one.
  *   cross join lateral (
  *     select
  *       given.external_id,
@@ -846,7 +869,8 @@ export interface SyncBatchRecordResult {
  * -- The last outcome of each record counts: an error opens or updates its failure, any other outcome closes it, except
  * -- that what was older says nothing of what failed. Of the pushes of a contact to several records, one that was based on
  * -- an old version counts before the others, and then one that failed. A push is about our contact: its success also
- * -- closes failures under other entity types, but none that fails in this batch.
+ * -- closes failures under other entity types, but none that fails in this batch. What is still kept of an erased person's
+ * -- record goes: a failure that was open would be retried for ever, because no event of it closes it.
  * last_outcome as (
  *   select distinct on (direction, entity_type, record_id)
  *     direction,
@@ -871,6 +895,25 @@ export interface SyncBatchRecordResult {
  *     from settled
  *     where record_id is not null
  *       and reason is distinct from 'older'
+ *     union all
+ *     select
+ *       record.direction,
+ *       forgotten.entity_type,
+ *       record.record_id,
+ *       'skipped',
+ *       null,
+ *       null,
+ *       -- After what else the batch says of a contact that stays.
+ *       0,
+ *       false,
+ *       false
+ *     from forgotten
+ *     cross join lateral (
+ *       values
+ *         ('inbound', forgotten.external_id),
+ *         ('outbound', case forgotten.direction when 'outbound' then forgotten.internal_id::text end)
+ *     ) as record (direction, record_id)
+ *     where record.record_id is not null
  *   ) as outcome
  *   order by
  *     direction,
@@ -1141,6 +1184,70 @@ export interface SyncBatchRecordResult {
  *     known.external_id
  *   on conflict do nothing
  * ),
+ * kept_request as materialized (
+ *   select distinct
+ *     kept.organisation_id,
+ *     kept.connection_id,
+ *     kept.entity_type,
+ *     kept.external_id,
+ *     forgotten.external_id as wanted_external_id
+ *   from forgotten
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       entity_type,
+ *       external_id
+ *     from crm_record_requests
+ *     where organisation_id = :organisationId!::uuid
+ *       and connection_id = :connectionId!::uuid
+ *       and entity_type = forgotten.entity_type
+ *       and external_id = forgotten.external_id
+ *     limit 1
+ *   ) as kept
+ * ),
+ * forgotten_request as (
+ *   delete from crm_record_requests as request
+ *   using kept_request
+ *   where request.organisation_id = kept_request.organisation_id
+ *     and request.connection_id = kept_request.connection_id
+ *     and request.entity_type = kept_request.entity_type
+ *     and request.external_id = kept_request.external_id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and kept_request.wanted_external_id = kept_request.external_id
+ * ),
+ * kept_conflict as materialized (
+ *   select distinct
+ *     kept.organisation_id,
+ *     kept.connection_id,
+ *     kept.entity_type,
+ *     kept.external_id,
+ *     forgotten.external_id as wanted_external_id
+ *   from forgotten
+ *   cross join lateral (
+ *     select
+ *       organisation_id,
+ *       connection_id,
+ *       entity_type,
+ *       external_id
+ *     from crm_sync_conflicts
+ *     where organisation_id = :organisationId!::uuid
+ *       and connection_id = :connectionId!::uuid
+ *       and entity_type = forgotten.entity_type
+ *       and external_id = forgotten.external_id
+ *     limit 1
+ *   ) as kept
+ * ),
+ * forgotten_conflict as (
+ *   delete from crm_sync_conflicts as conflict
+ *   using kept_conflict
+ *   where conflict.organisation_id = kept_conflict.organisation_id
+ *     and conflict.connection_id = kept_conflict.connection_id
+ *     and conflict.entity_type = kept_conflict.entity_type
+ *     and conflict.external_id = kept_conflict.external_id
+ *     -- Always true. It tells the planner to expect few rows, so that it looks each one up.
+ *     and kept_conflict.wanted_external_id = kept_conflict.external_id
+ * ),
  * -- 7. Outbound ---------------------------------------------------------------------------------------------
  * -- Clears changes that were pushed at their current version; newer changes stay. A failed push is also cleared:
  * -- its failure replaces it. A contact of which any push was based on an old version stays: it must be pushed again in
@@ -1163,25 +1270,18 @@ export interface SyncBatchRecordResult {
  *   where change_version is not null
  *   union all
  *   select
- *     given.internal_id,
- *     given.change_version,
+ *     forgotten.internal_id,
+ *     forgotten.change_version,
  *     exists (
  *       select
  *       from settled
  *       where settled.direction = 'outbound'
- *         and settled.internal_id = given.internal_id
+ *         and settled.internal_id = forgotten.internal_id
  *         and settled.is_stale_contact
  *     ) as is_stale_contact
- *   from erased
- *   inner join unnest(
- *     (select :directions!::text[]),
- *     (select :internalIds!::uuid[]),
- *     (select :changeVersions!::bigint[])
- *   )
- *     with ordinality as given (direction, internal_id, change_version, position)
- *     on given.position = erased.position
- *   where given.direction = 'outbound'
- *     and given.change_version is not null
+ *   from forgotten
+ *   where forgotten.direction = 'outbound'
+ *     and forgotten.change_version is not null
  * ),
  * pushed as (
  *   select
@@ -1383,8 +1483,7 @@ export interface SyncBatchRecordResult {
  */
 export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatchRecordResult>({
   name: 'syncBatchRecord',
-  statementName: 'syncBatchRecord_559e9a61',
-  isPreparable: false,
+  statementName: 'syncBatchRecord_ef304a2c',
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -1401,14 +1500,14 @@ export const syncBatchRecord = new PreparedQuery<SyncBatchRecordParams,SyncBatch
     { name: 'occurredAts', required: true },
     { name: 'externalIds', required: true },
     { name: 'entityTypes', required: true },
-    { name: 'directions', required: true },
     { name: 'internalIds', required: true },
+    { name: 'directions', required: true },
+    { name: 'changeVersions', required: true },
     { name: 'statuses', required: true },
     { name: 'errors', required: true },
     { name: 'reasons', required: true },
     { name: 'retryAfters', required: true },
     { name: 'areLinks', required: true },
-    { name: 'changeVersions', required: true },
     { name: 'remoteVersions', required: true },
     { name: 'remoteModifiedAts', required: true },
     { name: 'remoteStates', required: true },
@@ -1527,9 +1626,32 @@ erased as materialized (
     $1::uuid,
     array_fill(connection.provider, array[cardinality($14::text[])]),
     $15::text[],
-    $14::text[]
+    $14::text[],
+    connection.id
   ) as erased
   where decision.outcome = 'recorded'
+  union
+  select erased.contact_number
+  from decision
+  cross join lateral crm_find_erased_contacts($1::uuid, $16::uuid[]) as erased
+  where decision.outcome = 'recorded'
+),
+forgotten as materialized (
+  select
+    given.direction,
+    given.entity_type,
+    given.external_id,
+    given.internal_id,
+    given.change_version
+  from erased
+  inner join unnest(
+    (select $17::text[]),
+    (select $15::text[]),
+    (select $14::text[]),
+    (select $16::uuid[]),
+    (select $18::bigint[])
+  ) with ordinality as given (direction, entity_type, external_id, internal_id, change_version, position)
+    on given.position = erased.position
 ),
 event as (
   select
@@ -1553,16 +1675,16 @@ event as (
   from decision
   cross join unnest(
     (select $13::timestamptz[]),
-    (select $16::text[]),
+    (select $17::text[]),
     (select $15::text[]),
     (select $14::text[]),
-    (select $17::uuid[]),
-    (select $18::text[]),
-    (select $19::jsonb[]),
-    (select $20::text[]),
-    (select $21::integer[]),
-    (select $22::boolean[]),
-    (select $23::bigint[]),
+    (select $16::uuid[]),
+    (select $19::text[]),
+    (select $20::jsonb[]),
+    (select $21::text[]),
+    (select $22::integer[]),
+    (select $23::boolean[]),
+    (select $18::bigint[]),
     (select $24::text[]),
     (select $25::timestamptz[]),
     (select $26::text[]),
@@ -1629,7 +1751,7 @@ identity_lock as materialized (
   from decision
   cross join connection
   where decision.outcome = 'recorded'
-    and true = any($22::boolean[])
+    and true = any($23::boolean[])
 ),
 contact_lock as materialized (
   select crm_lock_contacts($1::uuid, array_agg(event.internal_id))
@@ -2157,6 +2279,24 @@ last_outcome as (
     from settled
     where record_id is not null
       and reason is distinct from 'older'
+    union all
+    select
+      record.direction,
+      forgotten.entity_type,
+      record.record_id,
+      'skipped',
+      null,
+      null,
+      0,
+      false,
+      false
+    from forgotten
+    cross join lateral (
+      values
+        ('inbound', forgotten.external_id),
+        ('outbound', case forgotten.direction when 'outbound' then forgotten.internal_id::text end)
+    ) as record (direction, record_id)
+    where record.record_id is not null
   ) as outcome
   order by
     direction,
@@ -2415,6 +2555,68 @@ asked as (
     known.external_id
   on conflict do nothing
 ),
+kept_request as materialized (
+  select distinct
+    kept.organisation_id,
+    kept.connection_id,
+    kept.entity_type,
+    kept.external_id,
+    forgotten.external_id as wanted_external_id
+  from forgotten
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      entity_type,
+      external_id
+    from crm_record_requests
+    where organisation_id = $1::uuid
+      and connection_id = $2::uuid
+      and entity_type = forgotten.entity_type
+      and external_id = forgotten.external_id
+    limit 1
+  ) as kept
+),
+forgotten_request as (
+  delete from crm_record_requests as request
+  using kept_request
+  where request.organisation_id = kept_request.organisation_id
+    and request.connection_id = kept_request.connection_id
+    and request.entity_type = kept_request.entity_type
+    and request.external_id = kept_request.external_id
+    and kept_request.wanted_external_id = kept_request.external_id
+),
+kept_conflict as materialized (
+  select distinct
+    kept.organisation_id,
+    kept.connection_id,
+    kept.entity_type,
+    kept.external_id,
+    forgotten.external_id as wanted_external_id
+  from forgotten
+  cross join lateral (
+    select
+      organisation_id,
+      connection_id,
+      entity_type,
+      external_id
+    from crm_sync_conflicts
+    where organisation_id = $1::uuid
+      and connection_id = $2::uuid
+      and entity_type = forgotten.entity_type
+      and external_id = forgotten.external_id
+    limit 1
+  ) as kept
+),
+forgotten_conflict as (
+  delete from crm_sync_conflicts as conflict
+  using kept_conflict
+  where conflict.organisation_id = kept_conflict.organisation_id
+    and conflict.connection_id = kept_conflict.connection_id
+    and conflict.entity_type = kept_conflict.entity_type
+    and conflict.external_id = kept_conflict.external_id
+    and kept_conflict.wanted_external_id = kept_conflict.external_id
+),
 misplaced as (
   select distinct contact_id
   from known
@@ -2431,25 +2633,18 @@ answered as (
   where change_version is not null
   union all
   select
-    given.internal_id,
-    given.change_version,
+    forgotten.internal_id,
+    forgotten.change_version,
     exists (
       select
       from settled
       where settled.direction = 'outbound'
-        and settled.internal_id = given.internal_id
+        and settled.internal_id = forgotten.internal_id
         and settled.is_stale_contact
     ) as is_stale_contact
-  from erased
-  inner join unnest(
-    (select $16::text[]),
-    (select $17::uuid[]),
-    (select $23::bigint[])
-  )
-    with ordinality as given (direction, internal_id, change_version, position)
-    on given.position = erased.position
-  where given.direction = 'outbound'
-    and given.change_version is not null
+  from forgotten
+  where forgotten.direction = 'outbound'
+    and forgotten.change_version is not null
 ),
 pushed as (
   select

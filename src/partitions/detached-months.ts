@@ -19,8 +19,7 @@ export interface DetachedMonth {
  */
 const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
   name: 'detachedMonths',
-  statementName: 'detachedMonths',
-  isPreparable: false,
+  statementName: null,
   params: [{ name: 'pattern', required: true }],
   text: `
     select

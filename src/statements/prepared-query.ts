@@ -52,10 +52,8 @@ export interface QueryField {
 export interface QueryDefinition {
   /** The query's name in `queries/`. */
   readonly name: string;
-  /** The name under which the server prepares the statement. */
-  readonly statementName: string;
-  /** Whether the server may keep one plan for all values. */
-  readonly isPreparable: boolean;
+  /** The name under which the server prepares the statement. Null: it is run too rarely. */
+  readonly statementName: string | null;
   /** In the order of their numbers. */
   readonly params: readonly { readonly name: string; readonly required: boolean }[];
   /** The statement, with `$1`, `$2` … */
@@ -65,8 +63,7 @@ export interface QueryDefinition {
 const namesStatements = Symbol('namesStatements');
 
 /**
- * Wraps a client so that the server parses and plans each statement once per connection. The exceptions are a
- * few queries that need a new plan for each call (`PreparedQuery.isPreparable` is false for them).
+ * Wraps a client so that the server parses and plans each statement once per connection.
  *
  * This speeds up lookups (measure it with `npm run bench`). Prepared statements belong to a server
  * connection: behind PgBouncer in transaction mode they need version 1.21 or later with
@@ -87,19 +84,13 @@ export class PreparedQuery<Params, Row> {
   readonly name: string;
   /** The statement as it is sent, with `$1`, `$2` … */
   readonly text: string;
-  /**
-   * Whether `withNamedStatements` prepares this query on the server, which may then keep one plan for all
-   * values.
-   */
-  readonly isPreparable: boolean;
-  readonly #statementName: string;
+  readonly #statementName: string | null;
   readonly #params: QueryDefinition['params'];
 
   /** @internal */
-  constructor({ name, statementName, isPreparable, params, text }: QueryDefinition) {
+  constructor({ name, statementName, params, text }: QueryDefinition) {
     this.name = name;
     this.text = text;
-    this.isPreparable = isPreparable;
     this.#statementName = statementName;
     this.#params = params;
   }
@@ -115,7 +106,7 @@ export class PreparedQuery<Params, Row> {
       refuse({ field: 'client' }, `must be a pg client or pool, not ${kindOf(client)}`);
     }
     const config: QueryConfig = { text: this.text, values: this.#values(params), types: textTypes };
-    if (this.isPreparable && (client as { [namesStatements]?: true })[namesStatements]) {
+    if (this.#statementName !== null && (client as { [namesStatements]?: true })[namesStatements]) {
       config.name = this.#statementName;
     }
     const { rows, fields } = await client.query(config).catch((error: unknown) => {
@@ -135,11 +126,18 @@ export class PreparedQuery<Params, Row> {
     if (table === other) return this;
     return new PreparedQuery({
       name: this.name,
-      statementName: this.#statementName,
-      isPreparable: false,
+      statementName: null,
       params: this.#params,
       text: this.text.replaceAll(new RegExp(`\\b${table}\\b`, 'g'), () => other),
     });
+  }
+
+  /**
+   * Whether `withNamedStatements` prepares this query on the server, which may then keep one plan for all
+   * values. True for every query of `queries/`.
+   */
+  get isPreparable(): boolean {
+    return this.#statementName !== null;
   }
 
   /** The names of the parameters, in the order of `$1`, `$2` … */

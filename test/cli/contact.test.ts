@@ -2,14 +2,15 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { syncLogRecord } from '../../src/index.js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { contactExternalIdLink, syncLogRecord } from '../../src/index.js';
 import { ErasureKey } from '../../src/migrations.js';
 import { agencyWithOttoline, log } from '../erasure/agency.js';
 import { type Run, runCli } from '../support/cli.js';
 import { useDatabase } from '../support/database.js';
 import { placesOf } from '../support/erasure.js';
 import { useMember } from '../support/roles.js';
+import { waiting } from '../support/waiting.js';
 
 const database = useDatabase();
 const { pool, url } = database;
@@ -47,7 +48,18 @@ describe('contact erase', () => {
     const before = await placesOf(pool, agency.ottoline);
     const { code, stdout, stderr } = await run(['erase', ...person(agency), '--dry-run']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toMatch(/^Would erase 2 contacts, and ended 0 runs\.\n/);
+    expect(stdout).toMatch(/^Would erase 2 contacts and end 0 runs\.\n/);
+    const { rows: merges } = await pool.query(
+      "select operation_id as id from contact_external_id_changes where kind = 'contacts_merged' and external_id is null and to_contact_id = $1",
+      [agency.ottoline],
+    );
+    expect(stdout).toMatch(new RegExp(`\n${agency.duplicate}  ${merges[0].id}\n$`));
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    const json = await run(['erase', ...person(agency), '--dry-run', '--json']);
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      isDryRun: true,
+      merges: [{ contactId: agency.duplicate, intoContactId: agency.ottoline, operationId: merges[0].id }],
+    });
     expect(stdout).toContain('crm_sync_log                 7 rows\n');
     expect(await placesOf(pool, agency.ottoline)).toEqual(before);
     const { rows } = await pool.query('select from crm_erasures where organisation_id = $1', [
@@ -60,7 +72,7 @@ describe('contact erase', () => {
     const agency = await agencyWithOttoline(pool);
     const { code, stdout } = await run(['erase', ...person(agency), '--allow-production']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^Erased 2 contacts, and ended 0 runs\.\n(.*\n)*Proof: \d+ in crm_erasures\.\n$/);
+    expect(stdout).toMatch(/^Erased 2 contacts and ended 0 runs\.\n(.*\n)*Proof: \d+ in crm_erasures\.\n$/);
     for (const text of agency.hers) expect(await placesOf(pool, text)).toEqual([]);
   });
 
@@ -102,7 +114,7 @@ describe('contact erase', () => {
 
   test.each([
     ['without a person', ['--allow-production'], 'name the person'],
-    ['with a person and --again', ['--again', 'x', '--contact', randomUUID()], '--again stands alone'],
+    ['with a person and --again', ['--again', 'x', '--contact', randomUUID()], '--again names everyone'],
     ['with an id that is none', ['--contact', 'x'], 'must be a UUID'],
   ])('exits with 2 %s', async (_, args, message) => {
     const { code, stderr } = await run(['erase', ...args]);
@@ -192,10 +204,134 @@ describe('contact erasures', () => {
     expect(listed.stdout).toContain(agency.organisationId);
     const { stdout } = await run(['erasures', '--json']);
     await log(pool, agency.reapit, [{ internalId: agency.ottoline }]);
+    const file = await fileOf(stdout);
+    const dryRun = await run(['erase', '--again', file, '--dry-run']);
+    expect(dryRun).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^Would erase 1 again; \d+ have not come back\.\n/),
+      stderr: '',
+    });
+    expect(await placesOf(pool, agency.ottoline)).not.toEqual([]);
+    const again = await run(['erase', '--again', file, '--allow-production']);
+    expect(again).toMatchObject({ code: 0, stderr: '' });
+    expect(again.stdout).toMatch(
+      /^Erased 1 again; \d+ had not come back\.\nDelete in your own tables, if they are there:\norganisation +contact\n/,
+    );
+    expect(again.stdout).toContain(`${agency.organisationId}  ${agency.ottoline}\n`);
+    for (const line of again.stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(await placesOf(pool, agency.ottoline)).toEqual([]);
+  });
+
+  test('are found by a contact and the key', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { stdout: erased } = await run(['erase', ...person(agency), '--json', '--allow-production']);
+    const { erasureId } = JSON.parse(erased);
+    for (const id of [agency.ottoline.toUpperCase(), agency.duplicate]) {
+      const { code, stdout, stderr } = await run(['erasures', '--contact', id]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toMatch(
+        new RegExp(
+          `^proof +organisation +erased \\(UTC\\) +by\n +${erasureId}  ${agency.organisationId}  [-\\d]{10} [:\\d]{5}  \\w+\n$`,
+        ),
+      );
+    }
+    const json = await run(['erasures', '--contact', agency.ottoline, '--json']);
+    expect(JSON.parse(json.stdout)).toMatchObject({ contactId: agency.ottoline, erasures: [{ erasureId }] });
+
+    expect(await run(['erasures', '--contact', agency.barnaby])).toMatchObject({
+      code: 3,
+      stdout: '',
+      stderr: expect.stringMatching(/^No proof of key [0-9a-f]{16} is of this contact\.\n$/),
+    });
+    const other = await run(['erasures', '--contact', agency.ottoline], {
+      CRM_SCHEMA_ERASURE_KEY: randomBytes(32).toString('base64'),
+    });
+    expect(other).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/ \d+ proofs? of another key: ask with that one, too\.\n$/),
+    });
+    const without = await run(['erasures', '--contact', agency.ottoline], { CRM_SCHEMA_ERASURE_KEY: '' });
+    expect(without).toMatchObject({ code: 1, stderr: expect.stringContaining('is not set') });
+  });
+
+  test('of an organisation that is back make --again exit with 3, with the command to run', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const { organisationId } = agency;
+    await run(['erase', ...person(agency), '--allow-production']);
+    const { stdout } = await run(['erasures', '--json']);
+    const proof = JSON.parse(stdout).erasures.find(
+      (each: { organisationId: string }) => each.organisationId === organisationId,
+    );
+    const finishedAt = '2999-01-01T00:00:00.000000Z';
+    const erasures = [{ ...proof, subject: 'organisation', finishedAt, records: [] }];
+    const again = await run([
+      'erase',
+      '--again',
+      await fileOf(JSON.stringify({ erasures })),
+      '--allow-production',
+    ]);
+    expect(again).toMatchObject({
+      code: 3,
+      stdout: 'Erased 0 again; 0 had not come back.\n',
+      stderr: `Organisation ${organisationId} was erased, and is back: disconnect its CRMs, and run crm-schema organisation erase --organisation ${organisationId} --allow-production.\n`,
+    });
+  });
+
+  test('of a person who came back are reported by --again, and nothing is erased', async () => {
+    const agency = await agencyWithOttoline(pool);
+    await run(['erase', ...person(agency), '--allow-production']);
+    const { stdout } = await run(['erasures', '--json']);
+    await contactExternalIdLink(pool, {
+      organisationId: agency.organisationId,
+      provider: 'reapit',
+      entityType: 'contact',
+      externalId: `NEW-${agency.ottoline}`,
+      contactId: agency.ottoline,
+    });
     const again = await run(['erase', '--again', await fileOf(stdout), '--allow-production']);
     expect(again).toMatchObject({ code: 0, stderr: '' });
-    expect(again.stdout).toMatch(/^Erased 1 again; \d+ had not come back\.\n$/);
-    expect(await placesOf(pool, agency.ottoline)).toEqual([]);
+    expect(again.stdout).toContain(
+      `Linked to a record since their erasure, and left alone:\norganisation                          contact\n${agency.organisationId}  `,
+    );
+    expect(again.stdout).toContain(agency.ottoline);
+    expect(await placesOf(pool, agency.ottoline)).toHaveLength(1);
+    // The next tests repeat every proof of this database.
+    await run(['erase', ...person(agency), '--allow-production']);
+  });
+
+  test('that meet a deadlock say that they can be run again', async () => {
+    const agency = await agencyWithOttoline(pool);
+    const logger = await pool.connect();
+    try {
+      await logger.query("set deadlock_timeout = '1h'");
+      await logger.query('begin');
+      const event = { direction: 'inbound', entityType: 'contact', externalId: 'OPEN' } as const;
+      await syncLogRecord(logger, { ...agency.reapit, events: [{ ...event, status: 'success' }] });
+      const erasure = run(['erase', ...person(agency), '--allow-production']);
+      await vi.waitFor(async () => {
+        const { rowCount } = await pool.query(
+          "select from pg_locks where locktype = 'advisory' and classid = 1668443442 and not granted",
+        );
+        expect(rowCount).toBe(1);
+      }, waiting);
+      const linked = contactExternalIdLink(logger, {
+        organisationId: agency.organisationId,
+        provider: 'loop',
+        entityType: 'contact',
+        externalId: 'OPEN',
+        contactId: agency.barnaby,
+      });
+      expect(await erasure).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr:
+          'Another transaction and this one waited for each other (40P01). Nothing was erased: run it again.\n',
+      });
+      expect(await linked).toMatchObject({ outcome: 'linked' });
+      await logger.query('rollback');
+    } finally {
+      logger.release(true);
+    }
   });
 
   test('that another session blocks are named by --again with that session', async () => {
@@ -259,7 +395,7 @@ describe('contact erasures', () => {
       code: 1,
       stdout: expect.stringMatching(/^Erased 1 again; /),
       stderr: expect.stringMatching(
-        /1 proof could not be repeated: proof \d+: contact .* was merged into .* after that had been erased \(CRM04\)/,
+        /1 proof could not be repeated: proof \d+: contact .* is merged into .* here, and .* was not erased\. Undo merge .* \(contactMergeUndo\).* \(CRM04\)\.\n$/,
       ),
     });
     expect(await placesOf(pool, other.ottoline)).toEqual([]);
@@ -297,7 +433,7 @@ describe('contact erasures', () => {
     ]);
     expect(again).toEqual({
       code: 0,
-      stdout: 'Erased 0 again; 0 had not come back. Of organisations that were erased later: 1.\n',
+      stdout: 'Erased 0 again; 0 had not come back.\nOf organisations that were erased later: 1.\n',
       stderr: '',
     });
   });
@@ -320,4 +456,14 @@ describe('contact erasures', () => {
     const { code, stderr } = await run(['erase', '--again', '/nowhere', '--allow-production']);
     expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('(ENOENT)') });
   });
+});
+
+test.each([
+  ['contact', 'erase'],
+  ['contact', 'erasures'],
+  ['organisation', 'erase'],
+])('the help of %s %s fits in 80 columns', async (...command) => {
+  const { stdout } = await runCli([...command, '--help'], { COLUMNS: '80' });
+  expect(stdout).toContain('CRM_SCHEMA_ERASURE_KEY');
+  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { definitionSource, plannedOnEachCall, queryDefinition } from '../../dev/query-definition.js';
+import { definitionSource, queryDefinition } from '../../dev/query-definition.js';
 import { parsedQuery } from '../support/parsed-query.js';
 
 const textOf = (statement: string) => queryDefinition('example', parsedQuery(statement)).text;
@@ -46,12 +46,6 @@ test('names the statement by its query and by a hash of its text', () => {
   const two = queryDefinition(name, parsedQuery('select 2 as one'));
   expect(one.statementName).toMatch(/^q{50}_[0-9a-f]{8}$/);
   expect(two.statementName).not.toBe(one.statementName);
-});
-
-test('lets the server keep a plan of every query but those that are planned on each call', () => {
-  const [listed = ''] = plannedOnEachCall;
-  expect(queryDefinition(listed, parsedQuery('select 1 as one')).isPreparable).toBe(false);
-  expect(queryDefinition('other', parsedQuery('select 1 as one')).isPreparable).toBe(true);
 });
 
 test("refuses pgtyped's parameter expansions", () => {

@@ -10,11 +10,13 @@ import {
   syncBatchRecord,
   syncRunClaim,
 } from '../../src/index.js';
-import { verify } from '../../src/migrations.js';
+import { contactErase, contactEraseAgain, ErasureKey, erasureList, verify } from '../../src/migrations.js';
+import { type Agency, agencyWithOttoline } from '../erasure/agency.js';
 import { createSamples } from '../queries/every-query.js';
 import { connect } from '../support/connection.js';
 import { sampleCredentials, testKeyRing } from '../support/credentials.js';
 import { createTenant, rolledBack, useDatabase } from '../support/database.js';
+import { placesOf } from '../support/erasure.js';
 import {
   beginLog,
   connectWithEvents,
@@ -39,7 +41,7 @@ describe('docs/operations', () => {
     ['README.md', 3],
     ['back-up.md', 2],
     ['data-requests.md', 1],
-    ['erasure.md', 2],
+    ['erasure.md', 3],
     ['install.md', 1],
     ['monitor.md', 10],
     ['partitions.md', 5],
@@ -197,6 +199,45 @@ describe('the statements that keep a month', () => {
       };
       expect(await kept(-5)).toEqual([{ id: 'OXF-6' }, { id: 'OXF-5' }]);
       expect(await kept(-4)).toEqual([{ id: 'OXF-4' }]);
+    });
+  });
+});
+
+describe('a month that is kept under another name', () => {
+  const { pool, url } = useDatabase();
+  const key = ErasureKey.parse(Buffer.alloc(32, 'test').toString('base64'));
+
+  test('is erased in once it has its old name back, also afterwards with the proof', async () => {
+    const month = monthName(0);
+    const { text = '' } =
+      (await codeBlocks('docs/operations/erasure.md')).find((block) =>
+        block.text.includes('rename to crm_sync_log_2026_11'),
+      ) ?? {};
+    const [giveBack = '', rename = ''] = [...text.matchAll(/^psql -c '([^']*)'$/gm)].map(([, sql = '']) =>
+      sql.replaceAll('crm_sync_log_2026_11', month).replaceAll('kept_sync_log_2026_11', 'kept_month'),
+    );
+    const [first, second] = [await agencyWithOttoline(pool), await agencyWithOttoline(pool)];
+    await pool.query(`alter table crm_sync_log detach partition ${month}`);
+    await pool.query('select crm_sync_log_ensure_past()');
+    await pool.query(rename);
+    const left = async ({ hers }: Agency) =>
+      (await Promise.all(hers.map((text) => placesOf(pool, text)))).flat();
+    await withClient(url, async (client) => {
+      await pool.query(giveBack);
+      await contactErase(client, key, { organisationId: first.organisationId, contactId: first.ottoline });
+      await pool.query(rename);
+      expect(await left(first)).toEqual([]);
+
+      await contactErase(client, key, { organisationId: second.organisationId, contactId: second.ottoline });
+      expect(await left(second)).not.toEqual([]);
+      await pool.query(giveBack);
+      const proofs = await erasureList(client);
+      expect((await contactEraseAgain(client, key, proofs)).map(({ outcome }) => outcome)).toEqual([
+        'absent',
+        'erased',
+      ]);
+      await pool.query(rename);
+      expect(await left(second)).toEqual([]);
     });
   });
 });

@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
 import { contactExternalIdLinkMany, externalRecordListByContacts } from '../../src/index.js';
 import { createTenant, useDatabase } from '../support/database.js';
 import { monthName } from '../support/log-partitions.js';
 import { migrations } from '../support/migrations.js';
+import { waiting } from '../support/waiting.js';
 import { migrateTo, useInstallation, useLogins } from '../upgrades/installation.js';
 import { releases } from '../upgrades/releases.js';
 
@@ -102,24 +103,55 @@ describe.each([
     return rows;
   }
 
-  beforeAll(async () => {
-    await migrateTo(database, logins, file);
-    const statement = await statementOf('docs/operations/upgrade.md');
-    await withClient(database.url, (client) =>
-      client.query(statement.replaceAll('crm_sync_log_2026_11', month)),
-    );
-  });
+  beforeAll(() => migrateTo(database, logins, file));
 
   test('is the one in the header', async () => {
     const header = (migrations[file]?.up ?? '').replaceAll(/\n--\s+/g, ' ');
     expect(header).toContain(await statementOf('docs/operations/upgrade.md'));
   });
 
+  test('is refused if its build was interrupted, and the error says what to drop', async () => {
+    const statement = await statementOf('docs/operations/upgrade.md');
+    await interrupt(statement.replaceAll('crm_sync_log_2026_11', month), month);
+    const dropping = `drop index concurrently ${month}_${suffix}`;
+    await expect(migrateTo(database, logins, file + 1)).rejects.toMatchObject({
+      code: 'CRM01',
+      message: expect.stringContaining(`${month}_${suffix}`),
+      hint: expect.stringContaining(`${dropping};`),
+    });
+    await withClient(database.url, (client) => client.query(dropping));
+  });
+
   test('is taken over, instead of building one', async () => {
+    const statement = await statementOf('docs/operations/upgrade.md');
+    await withClient(database.url, (client) =>
+      client.query(statement.replaceAll('crm_sync_log_2026_11', month)),
+    );
     expect(await indexes()).toEqual([{ name: `${month}_${suffix}`, parent: null }]);
     await migrateTo(database, logins, file + 1);
     expect(await indexes()).toEqual([{ name: `${month}_${suffix}`, parent }]);
   });
+
+  /** Cancels the build of an index while it waits for somebody who writes to the table. */
+  async function interrupt(build: string, table: string): Promise<void> {
+    await withClient(database.url, async (writer) => {
+      await writer.query('begin');
+      await writer.query(`lock table ${table} in row exclusive mode`);
+      await withClient(database.url, async (builder) => {
+        const { rows } = await builder.query('select pg_backend_pid() as pid');
+        const refusal = expect(builder.query(build)).rejects.toMatchObject({ code: '57014' });
+        await vi.waitFor(async () => {
+          const { rowCount } = await database.pool.query(
+            'select from pg_index where indrelid = $1::regclass and not indisvalid',
+            [table],
+          );
+          expect(rowCount).toBe(1);
+        }, waiting);
+        await database.pool.query('select pg_cancel_backend($1)', [rows[0].pid]);
+        await refusal;
+      });
+    });
+  }
 });
 
 test('upgrade.md builds the index of 0056 for the months that it does not reach', async () => {

@@ -336,7 +336,7 @@ describe('the call', () => {
     );
     const uuids = (parameters[1] as string[]).map(() => '00000000-0000-4000-8000-000000000000');
     await expectRefused(
-      pool.query('select crm_erase_contact($1, $2, $3, $4, $5)', [
+      pool.query('select crm_erase_contact($1, $2, $2, $3, $4, $5)', [
         parameters[0],
         uuids,
         uuids.map(() => Buffer.alloc(32)),
@@ -349,7 +349,7 @@ describe('the call', () => {
   test('is refused if the salt of a key changes', async () => {
     const { organisationId, ottoline, duplicate } = await agencyWithOttoline(pool);
     const call = (salt: Buffer) =>
-      pool.query('select crm_erase_contact($1, $2, $3, $4, $5)', [
+      pool.query('select crm_erase_contact($1, $2, $2, $3, $4, $5)', [
         organisationId,
         [ottoline, duplicate],
         [Buffer.alloc(32), Buffer.alloc(32)],

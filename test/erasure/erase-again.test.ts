@@ -1,12 +1,16 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { expect, test } from 'vitest';
 import { withClient } from '../../dev/database.js';
 import {
+  type ConnectionKey,
   connectionDisconnect,
   connectionSetAccount,
   contactExternalIdLink,
+  contactExternalIdLinkMany,
+  contactExternalIdRepoint,
   contactMerge,
+  contactMergeUndo,
   externalRecordCheckMany,
 } from '../../src/index.js';
 import {
@@ -57,7 +61,8 @@ test('contactErase erases everyone merged into the contact, whatever the case of
   expect([...(proof?.subjectHashes ?? [])].sort()).toEqual(
     [ottoline, duplicate].map((id) => key.hashContact(organisationId, id).toString('hex')).sort(),
   );
-  expect(proof?.records).toHaveLength(7);
+  // Seven records, and two contacts.
+  expect(proof?.records).toHaveLength(9);
   for (const text of hers) expect(JSON.stringify(proof)).not.toContain(text);
 });
 
@@ -151,7 +156,7 @@ test('a proof that cannot be repeated, because the backup has somebody merged in
   const key = newKey();
   const { rows } = await pool.query(
     `insert into contact_external_id_changes (organisation_id, kind, from_contact_id, to_contact_id)
-     values ($1, 'contacts_merged', $2, $3) returning id`,
+     values ($1, 'contacts_merged', $2, $3) returning id, operation_id as operation`,
     [first.organisationId, first.barnaby, first.ottoline],
   );
   const proofOf = async ({ organisationId, ottoline, duplicate }: typeof first) => ({
@@ -171,7 +176,13 @@ test('a proof that cannot be repeated, because the backup has somebody merged in
       organisationId: first.organisationId,
       erasureId: '1',
       outcome: 'failed',
-      error: { code: '40001', message: expect.stringContaining(first.barnaby) },
+      contactIds: expect.arrayContaining([first.ottoline]),
+      error: {
+        code: '40001',
+        message: expect.stringMatching(
+          `^contact ${first.barnaby} is merged into ${first.ottoline} here, and ${first.barnaby} was not erased. Undo merge ${rows[0].operation}`,
+        ),
+      },
     },
     expect.objectContaining({ organisationId: second.organisationId, outcome: 'erased' }),
   ]);
@@ -208,7 +219,8 @@ test('a record that was erased in several accounts stays known in each after a r
     await linkIn(client, 'second');
     await contactErase(client, key, { organisationId, contactId: ottoline });
     const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
-    expect(proofs[0]?.records).toMatchObject([{ account: null }]);
+    // The record, and the contact.
+    expect(proofs[0]?.records).toMatchObject([{ account: null }, { account: null }]);
     await client.query('rollback to backup');
     await client.query('commit');
 
@@ -270,10 +282,11 @@ test.each(['the table', 'the file'])(
       await contactErase(client, key, { organisationId, contactId: barnaby });
       const later = await ofThisOrganisation(client);
       await pool.query('delete from crm_erased_records where organisation_id = $1', [organisationId]);
+      await pool.query('delete from crm_erasures where organisation_id = $1', [organisationId]);
       expect(await contactEraseAgain(client, key, later)).toContainEqual(
         expect.objectContaining({ outcome: 'absent' }),
       );
-      expect(await kept()).toMatchObject({ salts: 1, records: 1 });
+      expect(await kept()).toMatchObject({ salts: 1, records: 2 });
     });
   },
 );
@@ -317,9 +330,9 @@ test('proofs of another key and of organisations are reported, and change nothin
     expect(
       await contactEraseAgain(client, newKey(), [
         proof,
-        { ...(proof as object), subject: 'organisation' } as never,
+        { ...(proof as object), subject: 'organisation', finishedAt: '2999-11-01T00:00:00.000000Z' } as never,
       ]),
-    ).toMatchObject([{ outcome: 'other_key' }, { outcome: 'organisation' }]);
+    ).toMatchObject([{ outcome: 'other_key' }, { outcome: 'organisation_back' }]);
   } finally {
     client.release();
   }
@@ -345,4 +358,246 @@ test('a key shows neither itself nor its secret when it is printed', () => {
   const text = randomBytes(32).toString('base64');
   const key = ErasureKey.parse(text);
   expect(JSON.stringify(key)).toBe(JSON.stringify({ id: key.id }));
+});
+
+/** Fails a record of Reapit, without a contact, so that the log, a failure and a request have its id. */
+async function failRecord(
+  client: pg.ClientBase,
+  { organisationId, connectionId }: ConnectionKey,
+  externalId: string,
+): Promise<void> {
+  await log(client, { organisationId, connectionId }, [{ externalId, error: `${externalId} has no name.` }]);
+  await client.query(
+    `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+     values ($1, $2, 'inbound', 'contact', $3, 1, '{"kind":"internal","retryable":true,"message":"It failed."}', now(), now(), now())`,
+    [organisationId, connectionId, externalId],
+  );
+  await client.query(
+    `insert into crm_record_requests (organisation_id, connection_id, entity_type, external_id, requested_at)
+     values ($1, $2, 'contact', $3, now())`,
+    [organisationId, connectionId, externalId],
+  );
+}
+
+test('a person whom the backup knows only by the id of a record is found by its hash, and erased', async () => {
+  const { organisationId, reapit, barnaby } = await agencyWithOttoline(pool);
+  const nell = randomUUID();
+  await pool.query("insert into contacts (id, organisation_id, name) values ($1, $2, 'Test Person')", [
+    nell,
+    organisationId,
+  ]);
+  const key = newKey();
+  const [externalId, unrelated] = [`LATER-${nell}`, `OTHER-${nell}`];
+  await rolledBack(pool, async (client) => {
+    await failRecord(client, reapit, externalId);
+    await failRecord(client, reapit, unrelated);
+    // A program has logged it for Barnaby, who never had it.
+    await log(client, reapit, [{ externalId, internalId: barnaby }]);
+    await client.query('savepoint backup');
+    const link = { organisationId, provider: 'reapit', entityType: 'contact', externalId } as const;
+    await contactExternalIdLink(client, { ...link, contactId: nell });
+    await contactErase(client, key, { organisationId, contactId: nell });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await client.query('rollback to backup');
+    await client.query('commit');
+    expect((await placesOf(pool, externalId)).length).toBe(4);
+    const others = await placesOf(pool, unrelated);
+
+    expect(await contactEraseAgain(client, key, proofs, { isDryRun: true })).toMatchObject([
+      { outcome: 'erased' },
+    ]);
+    expect((await placesOf(pool, externalId)).length).toBe(4);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([
+      {
+        outcome: 'erased',
+        contactIds: [nell],
+        counts: {
+          crm_sync_log: 2,
+          crm_sync_failures: 1,
+          crm_record_requests: 1,
+          contact_external_id_changes: 0,
+        },
+      },
+    ]);
+    expect(await placesOf(pool, externalId)).toEqual([]);
+    expect(await placesOf(pool, unrelated)).toEqual(others);
+    const restored = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    expect(restored.map(({ subjectHashes }) => subjectHashes)).toEqual([
+      proofs[0]?.subjectHashes,
+      proofs[0]?.subjectHashes,
+    ]);
+    expect(restored.map(({ counts }) => counts.contact_external_id_changes)).toContain(0);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'absent' }]);
+  });
+});
+
+test('a record that the backup links to somebody else stays linked, and in their events', async () => {
+  const { organisationId, reapit, barnaby } = await agencyWithOttoline(pool);
+  const nell = randomUUID();
+  const key = newKey();
+  const externalId = `MOVED-${barnaby}`;
+  const link = { organisationId, provider: 'reapit', entityType: 'contact', externalId } as const;
+  await pool.query("insert into contacts (id, organisation_id, name) values ($1, $2, 'Test Person')", [
+    nell,
+    organisationId,
+  ]);
+  await rolledBack(pool, async (client) => {
+    await contactExternalIdLinkMany(client, {
+      organisationId,
+      links: [{ ...link, contactId: barnaby }],
+      ifContactTaken: 'alias',
+    });
+    await log(client, reapit, [{ externalId, internalId: barnaby }]);
+    await client.query('savepoint backup');
+    await contactExternalIdRepoint(client, { ...link, fromContactId: barnaby, toContactId: nell });
+    await contactErase(client, key, { organisationId, contactId: nell });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await client.query('rollback to backup');
+    await client.query('commit');
+    const before = await placesOf(pool, externalId);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'absent' }]);
+    expect(await placesOf(pool, externalId)).toEqual(before);
+  });
+});
+
+test('a person whom the backup has merged into somebody who stays is named with the merge to undo', async () => {
+  const { organisationId, ottoline, duplicate, barnaby } = await agencyWithOttoline(pool);
+  const key = newKey();
+  await rolledBack(pool, async (client) => {
+    const { operationId } = await contactMerge(client, {
+      organisationId,
+      fromContactId: ottoline,
+      intoContactId: barnaby,
+    });
+    await client.query('savepoint backup');
+    await contactMergeUndo(client, { organisationId, operationId: operationId as string });
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await client.query('rollback to backup');
+    await client.query('commit');
+    const [failed] = await contactEraseAgain(client, key, proofs);
+    expect(failed).toMatchObject({
+      outcome: 'failed',
+      error: { code: 'CRM04', message: expect.stringContaining(`Undo merge ${operationId} (`) },
+    });
+    expect(failed?.error?.message).toContain(`${barnaby} was not erased`);
+
+    await contactMergeUndo(client, { organisationId, operationId: operationId as string });
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'erased' }]);
+    for (const id of [ottoline, duplicate]) expect(await placesOf(pool, id)).toEqual([]);
+    expect(await placesOf(pool, barnaby)).not.toEqual([]);
+  });
+});
+
+test('a contact that is left in the table of the host alone is named', async () => {
+  const { organisationId, ottoline, duplicate } = await agencyWithOttoline(pool);
+  const key = newKey();
+  await withClient(url, async (client) => {
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await pool.query('delete from contacts where id = $1', [duplicate]);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([
+      { outcome: 'absent', contactIds: [ottoline] },
+    ]);
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([
+      { outcome: 'absent', contactIds: [] },
+    ]);
+  });
+});
+
+test('a person who came back after the erasure that the table has is left alone, and a record that was readmitted stays so', async () => {
+  const { organisationId, reapit, ottoline, barnaby, hers } = await agencyWithOttoline(pool);
+  const key = newKey();
+  const landlord = hers.find((text) => text.startsWith('LANDLORD')) as string;
+  const applicant = hers.find((text) => text.startsWith('APPLICANT')) as string;
+  await withClient(url, async (client) => {
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    for (const externalId of [landlord, applicant])
+      await client.query("select crm_readmit_record($1, 'reapit', 'contact', $2)", [
+        organisationId,
+        externalId,
+      ]);
+    // Somebody else's by now.
+    await log(pool, reapit, [{ externalId: applicant }]);
+    const before = await placesOf(pool, applicant);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'absent' }]);
+    expect(await placesOf(pool, applicant)).toEqual(before);
+    const record = { entityType: 'contact', externalId: landlord };
+    const link = { organisationId, provider: 'reapit', ...record } as const;
+    expect(await contactExternalIdLink(client, { ...link, contactId: ottoline })).toMatchObject({
+      outcome: 'linked',
+    });
+
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([
+      { outcome: 'returned', contactIds: [ottoline, expect.any(String)] },
+    ]);
+    expect(await placesOf(pool, landlord)).toHaveLength(1);
+    expect(barnaby).not.toBe(ottoline);
+
+    // Without the proof, the table is from before the erasure, and so is she.
+    await pool.query('delete from crm_erased_records where organisation_id = $1', [organisationId]);
+    await pool.query('delete from crm_erasures where organisation_id = $1', [organisationId]);
+    expect(await contactEraseAgain(client, key, proofs)).toMatchObject([{ outcome: 'erased' }]);
+    expect(await placesOf(pool, landlord)).toEqual([]);
+  });
+});
+
+test('a salt that was lost is restored, so that the records are recognised again', async () => {
+  const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
+  const key = newKey();
+  const landlord = hers.find((text) => text.startsWith('LANDLORD')) as string;
+  const decision = async () =>
+    (
+      await externalRecordCheckMany(pool, {
+        organisationId,
+        provider: 'reapit',
+        records: [{ entityType: 'contact', externalId: landlord }],
+      })
+    )[0]?.decision;
+  await withClient(url, async (client) => {
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await pool.query('delete from crm_erasure_salts where organisation_id = $1', [organisationId]);
+    expect(await decision()).toBe('unknown');
+    await contactEraseAgain(client, key, proofs);
+    expect(await decision()).toBe('contact_deleted');
+  });
+});
+
+test('an organisation that is back as before its erasure is reported, and one that connects a CRM anew is not', async () => {
+  const { organisationId, ottoline } = await agencyWithOttoline(pool);
+  const key = newKey();
+  await rolledBack(pool, async (client) => {
+    await client.query('savepoint backup');
+    await contactErase(client, key, { organisationId, contactId: ottoline });
+    const { rows } = await client.query(
+      "select id from crm_connections where organisation_id = $1 and status <> 'disconnected'",
+      [organisationId],
+    );
+    for (const { id } of rows) await connectionDisconnect(client, { organisationId, connectionId: id });
+    await client.query(
+      "insert into crm_erasures (organisation_id, subject, key_id, subject_hashes, finished_at, counts) values ($1, 'organisation', $2, array[$3::bytea], clock_timestamp() + interval '1 minute', '{}')",
+      [organisationId, key.id, key.hashOrganisation(organisationId)],
+    );
+    const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    await client.query('rollback to backup');
+    await client.query('commit');
+
+    const again = async () =>
+      (await contactEraseAgain(client, key, proofs)).map(({ outcome }) => outcome).sort();
+    expect(await again()).toEqual(['erased', 'organisation_back']);
+    // The organisation is here: what recognises its records is restored, and so are both proofs.
+    const stored = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
+    expect(stored.map(({ subject }) => subject).sort()).toEqual(['contact', 'contact', 'organisation']);
+    expect(stored.flatMap(({ records }) => records)).not.toEqual([]);
+    expect(await again()).toEqual(['absent', 'organisation_back']);
+
+    await client.query(
+      "update crm_connections set connected_at = now() + interval '1 hour', disconnected_at = now() + interval '2 hours', status = 'disconnected', credentials = null where organisation_id = $1",
+      [organisationId],
+    );
+    expect(await again()).toContain('organisation');
+  });
 });

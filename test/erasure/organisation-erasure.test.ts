@@ -13,7 +13,7 @@ import {
   syncRunClaim,
 } from '../../src/index.js';
 import { ErasureKey, erasureList, organisationErase } from '../../src/migrations.js';
-import { connect } from '../support/connection.js';
+import { connect, insertConnection } from '../support/connection.js';
 import { rolledBack, useDatabase } from '../support/database.js';
 import { placesOf } from '../support/erasure.js';
 import { tenantWithIds } from '../support/identity.js';
@@ -49,6 +49,10 @@ const batchOf = (organisationId: string, size: number) => [
   'select * from crm_erase_organisation($1, $2, $3, $4)',
   [organisationId, key.hashOrganisation(organisationId), key.id, size],
 ];
+
+/** Connects a CRM as a program that does not call `connectionConnect`, which waits for the erasure. */
+const insertByHand = (organisationId: string) =>
+  withClient(database.url, (client) => insertConnection(client, organisationId, 'alto'));
 
 /** Waits until a session waits for a lock. */
 const untilWaiting = () =>
@@ -167,7 +171,7 @@ describe('organisationErase', () => {
     expect((await erase(leaving.organisationId)).counts).toMatchObject({ crm_connections: 2 });
   });
 
-  test('refuses if a CRM was connected while its last batch waited, and loses nothing', async () => {
+  test('refuses if a CRM was connected by hand while its last batch waited, and loses nothing', async () => {
     const { organisationId, connectionId } = leaving;
     const holder = await pool.connect();
     try {
@@ -179,7 +183,7 @@ describe('organisationErase', () => {
         message: 'the organisation is still connected to alto',
       });
       await untilWaiting();
-      const { connectionId: connected } = await connect(pool, organisationId, 'alto');
+      const { connectionId: connected } = await insertByHand(organisationId);
       await holder.query('commit');
       await refused;
       const { rows } = await pool.query(
@@ -196,7 +200,7 @@ describe('organisationErase', () => {
     }
   });
 
-  test('refuses if a CRM was connected and disconnected while its last batch waited, and erases it the next time', async () => {
+  test('refuses if a CRM was connected by hand and disconnected while its last batch waited, and erases it the next time', async () => {
     const { organisationId, connectionId } = leaving;
     const holder = await pool.connect();
     try {
@@ -207,11 +211,38 @@ describe('organisationErase', () => {
         message: 'the organisation was connected to alto meanwhile',
       });
       await untilWaiting();
-      await connectionDisconnect(pool, await connect(pool, organisationId, 'alto'));
+      await connectionDisconnect(pool, await insertByHand(organisationId));
       await holder.query('commit');
       await refused;
       expect((await rowsOf(pool, organisationId)).get('crm_connections')).toHaveLength(2);
       expect((await erase(organisationId)).counts).toMatchObject({ crm_connections: 2 });
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+    }
+  });
+
+  test('keeps whoever connects a CRM waiting for its last batch, and leaves that connection', async () => {
+    const { organisationId, connectionId } = leaving;
+    const holder = await pool.connect();
+    try {
+      await holder.query('begin');
+      await holder.query('select from crm_connections where id = $1 for key share', [connectionId]);
+      const erased = erase(organisationId);
+      await untilWaiting();
+      let isConnected = false;
+      const connecting = connect(pool, organisationId, 'alto').finally(() => {
+        isConnected = true;
+      });
+      await holder.query('select pg_sleep(0.3)');
+      expect(isConnected).toBe(false);
+      await holder.query('commit');
+      expect((await erased).counts).toMatchObject({ crm_connections: 1 });
+      const connected = await connecting;
+      const { rows } = await pool.query('select id from crm_connections where organisation_id = $1', [
+        organisationId,
+      ]);
+      expect(rows).toEqual([{ id: connected.connectionId }]);
     } finally {
       await holder.query('rollback');
       holder.release();

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -6,6 +7,7 @@ import {
   connectionSetAccount,
   contactExternalIdLink,
   contactExternalIdLinkMany,
+  contactReferenceCheckMany,
   externalRecordCheckMany,
   externalRecordMergeMany,
   outboundChangeClaim,
@@ -17,7 +19,7 @@ import {
   withOrganisation,
 } from '../../src/index.js';
 import { connect } from '../support/connection.js';
-import { useDatabase } from '../support/database.js';
+import { createTenant, useDatabase } from '../support/database.js';
 import { eraseContacts, placesOf } from '../support/erasure.js';
 import { useMember } from '../support/roles.js';
 import { claimOne, makeDue } from '../support/sync.js';
@@ -251,6 +253,174 @@ test('it is another record in another account of the CRM', async () => {
   const other = await connect(pool, organisationId, 'reapit');
   await connectionSetAccount(pool, { ...other, account: 'second' });
   expect(await decisionOn(landlord)).toBe('unknown');
+});
+
+test('what is logged under an earlier connection is compared with its account', async () => {
+  const { organisationId, contactIds } = await createTenant(pool, 2);
+  const [ottoline, barnaby] = contactIds as [string, string];
+  const connectTo = async (account: string) => {
+    const connection = await connect(pool, organisationId, 'alto');
+    await connectionSetAccount(pool, { ...connection, account });
+    return connection;
+  };
+  const link = (contactId: string) =>
+    contactExternalIdLink(pool, {
+      organisationId,
+      provider: 'alto',
+      entityType: 'contact',
+      externalId: 'SHARED-ID',
+      contactId,
+    });
+  const first = await connectTo('first');
+  await link(ottoline);
+  await connectionDisconnect(pool, first);
+  const second = await connectTo('second');
+  await link(barnaby);
+  await eraseContacts(pool, organisationId, [ottoline]);
+
+  const late = inbound('SHARED-ID', { internalId: null } as Partial<SyncEvent>);
+  await syncLogRecord(worker, { ...first, events: [late] });
+  await syncLogRecord(worker, { ...second, events: [late] });
+  const { rows } = await pool.query(
+    `select connection_id as connection, external_id as record, reason
+     from crm_sync_log where organisation_id = $1 order by id`,
+    [organisationId],
+  );
+  expect(rows).toEqual([
+    { connection: first.connectionId, record: null, reason: 'erased' },
+    { connection: second.connectionId, record: 'SHARED-ID', reason: null },
+  ]);
+});
+
+test('a batch deletes what is still kept of the record: its failure, request and conflict', async () => {
+  const { organisationId, reapit, barnaby } = agency;
+  const run = await openRun();
+  // As after a restore, or by a worker of an earlier release.
+  const records = [landlord, 'NEWCOMER-7'];
+  await pool.query(
+    `insert into crm_sync_failures (organisation_id, connection_id, direction, entity_type, record_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+     select $1, $2, direction, 'contact', id, 1, '{"kind":"internal","retryable":true,"message":"It failed."}', now(), now(), now()
+     from unnest($3::text[], array['inbound', 'inbound', 'outbound']) as failing (id, direction)
+     on conflict on constraint crm_sync_failures_pkey do nothing`,
+    [organisationId, reapit.connectionId, [...records, barnaby]],
+  );
+  await pool.query(
+    `insert into crm_record_requests (organisation_id, connection_id, entity_type, external_id, requested_at)
+     select $1, $2, 'contact', id, now() from unnest($3::text[]) as id`,
+    [organisationId, reapit.connectionId, records],
+  );
+  await pool.query(
+    `insert into crm_sync_conflicts (organisation_id, connection_id, entity_type, external_id, contact_id, kept, first_seen_at, last_seen_at)
+     select $1, $2, 'contact', id, $4, 'crm', now(), now() from unnest($3::text[]) as id`,
+    [organisationId, reapit.connectionId, records, barnaby],
+  );
+  expect(await placesOf(pool, landlord)).toHaveLength(3);
+  await syncBatchRecord(worker, { ...run, batchNumber: 1, events: [inbound(landlord)] });
+  expect(await placesOf(pool, landlord)).toEqual([]);
+  expect(await placesOf(pool, 'NEWCOMER-7')).toHaveLength(3);
+  const failures = async () =>
+    (
+      await pool.query(
+        "select record_id as id from crm_sync_failures where connection_id = $1 and direction = 'outbound'",
+        [reapit.connectionId],
+      )
+    ).rows;
+  expect(await failures()).toEqual([{ id: barnaby }]);
+
+  // A push that was to be tried again is over, unless another one of the contact has failed.
+  const push = (externalId: string, more: object = {}) =>
+    inbound(externalId, { direction: 'outbound', ...more } as Partial<SyncEvent>);
+  const failed = { status: 'error', error: { kind: 'internal', retryable: true, message: 'It failed.' } };
+  await syncBatchRecord(worker, {
+    ...run,
+    batchNumber: 2,
+    events: [push('NEWCOMER-8', failed), push(landlord)],
+  });
+  expect(await failures()).toEqual([{ id: barnaby }]);
+  await syncBatchRecord(worker, { ...run, batchNumber: 3, events: [push(landlord)] });
+  expect(await failures()).toEqual([]);
+});
+
+describe('the id of an erased contact, which records may carry', () => {
+  const meaningOf = async (contactId: string, organisationId = agency.organisationId) => {
+    const references = [{ entityType: 'contact', externalId: 'IN-FLIGHT', contactId }];
+    const [found] = await contactReferenceCheckMany(worker, {
+      organisationId,
+      provider: 'reapit',
+      references,
+    });
+    return found?.meaning;
+  };
+
+  test('stays known, also that of a contact that was merged into hers, and in no other organisation', async () => {
+    const { ottoline, duplicate } = agency;
+    const other = await agencyWithOttoline(pool);
+    await eraseContacts(pool, other.organisationId, [other.ottoline, other.duplicate]);
+    for (const contactId of [ottoline, duplicate]) {
+      expect(await meaningOf(contactId)).toBe('contact');
+      expect(await meaningOf(contactId, other.organisationId)).toBe('unknown');
+    }
+    expect(await meaningOf(randomUUID())).toBe('unknown');
+  });
+
+  test('is logged neither by a batch nor without a run, and nothing is linked to it', async () => {
+    const { ottoline, reapit } = agency;
+    const run = await openRun();
+    const inFlight = inbound('IN-FLIGHT', { internalId: ottoline, linksContact: true } as Partial<SyncEvent>);
+    const pushed = { ...inFlight, direction: 'outbound' } as SyncEvent;
+    expect(
+      await syncBatchRecord(worker, { ...run, batchNumber: 1, events: [inFlight, pushed] }),
+    ).toMatchObject({
+      outcome: 'recorded',
+      conflicts: [],
+    });
+    await syncLogRecord(worker, { ...reapit, events: [inbound('IN-FLIGHT', { internalId: ottoline })] });
+    expect((await events()).slice(0, 3)).toEqual(Array(3).fill(nothingOfHer));
+    expect(await placesOf(pool, ottoline)).toEqual([]);
+    expect(await placesOf(pool, 'IN-FLIGHT')).toEqual([]);
+  });
+
+  test('is not pushed while the host still has the contact, and its change is dropped', async () => {
+    const { organisationId, ottoline, barnaby } = agency;
+    const run = await openRun();
+    await outboundChangeRecord(worker, { organisationId, contactIds: [ottoline, barnaby] });
+    expect(await outboundChangeClaim(worker, { ...run, limit: 10 })).toMatchObject([{ contactId: barnaby }]);
+    const { rows } = await pool.query(
+      'select contact_id as id from crm_outbound_changes where connection_id = $1',
+      [run.connectionId],
+    );
+    expect(rows).toEqual([{ id: barnaby }]);
+  });
+
+  test('means somebody again once a person has linked a record to it', async () => {
+    const { organisationId, ottoline } = agency;
+    await contactExternalIdLink(worker, {
+      organisationId,
+      provider: 'street',
+      entityType: 'contact',
+      externalId: 'BACK-AGAIN',
+      contactId: ottoline,
+    });
+    const run = await openRun();
+    await syncBatchRecord(worker, {
+      ...run,
+      batchNumber: 1,
+      events: [inbound('NEWCOMER-9', { internalId: ottoline })],
+    });
+    expect((await events())[0]).toMatchObject({ externalId: 'NEWCOMER-9', internalId: ottoline });
+  });
+
+  test('is unknown once the owner has readmitted it', async () => {
+    const { organisationId, ottoline } = agency;
+    const readmit = async () =>
+      (await pool.query('select crm_readmit_contact($1, $2) as was', [organisationId, ottoline])).rows[0].was;
+    expect(await readmit()).toBe(true);
+    expect(await readmit()).toBe(false);
+    expect(await meaningOf(ottoline)).toBe('unknown');
+    await expect(
+      worker.query('select crm_readmit_contact($1, $2)', [organisationId, ottoline]),
+    ).rejects.toMatchObject({ code: '42501' });
+  });
 });
 
 test('it is unknown to other organisations', async () => {

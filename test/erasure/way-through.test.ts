@@ -6,6 +6,7 @@ import { eraseContacts, placesOf } from '../support/erasure.js';
 import { expectRefused } from '../support/refusals.js';
 import { useMember } from '../support/roles.js';
 import { type Agency, agencyWithOttoline } from './agency.js';
+import { asOwner, giveAllTo } from './owner.js';
 
 // The log is append-only for everybody but the functions that erase. Each of these tries another way round that.
 
@@ -26,32 +27,6 @@ let agency: Agency;
 beforeAll(async () => {
   agency = await agencyWithOttoline(pool);
 });
-
-/** Runs `work` as the log's owner, who is no superuser, as where a DBA installs the schema. */
-async function asOwner(work: (client: pg.PoolClient, owner: string) => Promise<void>): Promise<void> {
-  await rolledBack(pool, async (client) => {
-    const owner = `crm_owner_${randomBytes(4).toString('hex')}`;
-    await client.query(`create role ${owner}; grant create, usage on schema public to ${owner}`);
-    await giveAllTo(client, owner);
-    await client.query(`set local role ${owner}`);
-    await work(client, owner);
-  });
-}
-
-async function giveAllTo(client: pg.PoolClient, owner: string): Promise<void> {
-  const { rows } = await client.query(
-    `select format('alter table %s owner to ${owner}', oid::regclass) as statement
-     from pg_class
-     where relnamespace = 'public'::regnamespace
-       and relkind in ('r', 'p', 'v')
-       and (relname ^@ 'crm_' or relname ^@ 'contact_external_' or relname = 'pgmigrations')
-     union all
-     select format('alter function %s owner to ${owner}', oid::regprocedure)
-     from pg_proc
-     where pronamespace = 'public'::regnamespace and proname ^@ 'crm_'`,
-  );
-  for (const { statement } of rows) await client.query(statement);
-}
 
 /** Expects a statement to fail, and leaves the transaction as it was. */
 async function refused(client: pg.PoolClient, sql: string, fields: object): Promise<void> {
@@ -107,7 +82,7 @@ test('a role with every privilege, BYPASSRLS and the setting forged is refused',
     await refused(client, 'truncate crm_sync_log', appendOnly);
     await refused(
       client,
-      `select crm_erase_contact('${agency.organisationId}', '{}', '{}', '', '')`,
+      `select crm_erase_contact('${agency.organisationId}', '{}', '{}', '{}', '', '')`,
       forbidden,
     );
   });
@@ -139,7 +114,7 @@ test('a superuser who does not own the log is refused, with the setting forged',
 
 describe('the owner of the log', () => {
   test('is refused by mistake, on the log and on each partition', async () => {
-    await asOwner(async (client) => {
+    await asOwner(pool, async (client) => {
       const { rows } = await client.query(
         "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'crm_sync_log'::regclass",
       );
@@ -153,7 +128,7 @@ describe('the owner of the log', () => {
 
   test('erases, and is refused later in the same transaction', async () => {
     const { organisationId, ottoline, duplicate } = agency;
-    await asOwner(async (client) => {
+    await asOwner(pool, async (client) => {
       await eraseContacts(client, organisationId, [ottoline, duplicate]);
       expect(await placesOf(client, ottoline)).toEqual([]);
       await refused(client, 'update crm_sync_log set internal_id = null', appendOnly);
@@ -163,7 +138,7 @@ describe('the owner of the log', () => {
 
   test('is refused later in the same transaction if the erasure failed half-way', async () => {
     const { organisationId, ottoline, duplicate } = agency;
-    await asOwner(async (client) => {
+    await asOwner(pool, async (client) => {
       await client.query('savepoint attempt');
       await client.query('alter table crm_erasures add constraint none check (false) not valid');
       await expectRefused(eraseContacts(client, organisationId, [ottoline, duplicate]), { code: '23514' });
@@ -174,7 +149,7 @@ describe('the owner of the log', () => {
   });
 
   test('truncates nothing, even with the setting forged', async () => {
-    await asOwner(async (client) => {
+    await asOwner(pool, async (client) => {
       await client.query(forge);
       await refused(client, 'truncate crm_sync_log', appendOnly);
     });
@@ -182,7 +157,7 @@ describe('the owner of the log', () => {
 
   test('may be granted to the user that migrates, who then erases', async () => {
     const { organisationId, ottoline, duplicate } = agency;
-    await asOwner(async (client, owner) => {
+    await asOwner(pool, async (client, owner) => {
       const migrator = `crm_migrator_${randomBytes(4).toString('hex')}`;
       await client.query('reset role');
       await client.query(

@@ -289,6 +289,7 @@ test('only what erases, and what recognises them, is security definer', async ()
   ).toEqual([
     'crm_erase_contact',
     'crm_erase_organisation',
+    'crm_find_erased_contacts',
     'crm_find_erased_records',
     'crm_note_unlinked_record',
   ]);

@@ -25,10 +25,8 @@ export interface PlanNode {
 /** Whether the server plans for any values, as for a prepared statement in the end, or for the given ones. */
 export type PlanMode = 'force_generic_plan' | 'force_custom_plan';
 
-/** The ways in which the server plans a query. One that is never prepared has no generic plan. */
-export function modesOf(name: QueryName): PlanMode[] {
-  return queries[name].isPreparable ? ['force_generic_plan', 'force_custom_plan'] : ['force_custom_plan'];
-}
+/** The ways in which the server plans a query. */
+export const planModes: readonly PlanMode[] = ['force_generic_plan', 'force_custom_plan'];
 
 /** How to run a query. */
 export interface Run {
@@ -127,6 +125,9 @@ export function pagesTouched(plan: PlanNode): number {
  */
 export const costThatCompiles = 100_000;
 
+/** Parameters with an element for each contact or record of a batch. */
+const batchParameters = ['contactIds', 'externalIds', 'internalIds', 'ids'];
+
 /** How many rows a plan read from tables, including those that it discarded. */
 export function rowsRead(plan: PlanNode): number {
   const scans = executed(plan).filter((node) => 'Relation Name' in node && /Scan$/.test(node['Node Type']));
@@ -187,8 +188,10 @@ export async function problemsOf(
   const bound = typeof buffers === 'number' ? buffers : buffers(size);
   const pages = pagesTouched(plan);
   const cost = plan['Total Cost'] ?? 0;
-  // The calls have batches of a hundred, and batches of a thousand are usual.
-  const isBatch = /unnest\(|any\(/.test(queries[name].text);
+  // The calls have batches of a hundred, and batches of a thousand are usual. Of an export, they are one person.
+  const isBatch =
+    queries[name].parameterNames.some((parameter) => batchParameters.includes(parameter)) &&
+    !name.startsWith('contactExport');
   const costBound = isBatch ? costThatCompiles / 10 : costThatCompiles / 2;
   return [
     ...sequential.map((relation) => `scans ${relation} sequentially`),

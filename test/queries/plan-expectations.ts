@@ -210,6 +210,8 @@ export const expectations: Record<QueryName, Expectation> = {
       'contact_external_id_aliases_pkey',
       ...failures,
       ...changes,
+      'crm_record_requests_pkey',
+      'crm_sync_conflicts_pkey',
       'crm_sync_cursors_pkey',
     ],
     buffers: 2000,

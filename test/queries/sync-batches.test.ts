@@ -347,7 +347,7 @@ test('the map of the statement names its CTEs, in order, under their steps', asy
     if (step !== undefined) found.push([step]);
     else found.at(-1)?.push(cte);
   }
-  expect(found.flat()).toHaveLength(9 + 34);
+  expect(found.flat()).toHaveLength(9 + 39);
   expect(found).toEqual(mapped);
 });
 

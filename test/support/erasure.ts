@@ -6,13 +6,14 @@ export async function eraseContacts(
   client: pg.Pool | pg.ClientBase,
   organisationId: string,
   contactIds: readonly string[],
-  secret = 'test',
+  namedIds: readonly string[] = contactIds,
 ): Promise<{ erasureId: string; counts: Record<string, number> }> {
-  const hmac = (text: string) => createHmac('sha256', secret).update(text).digest();
+  const hmac = (text: string) => createHmac('sha256', 'test').update(text).digest();
   const { rows } = await client.query(
-    'select erasure_id as "erasureId", counts from crm_erase_contact($1, $2, $3, $4, $5)',
+    'select erasure_id as "erasureId", counts from crm_erase_contact($1, $2, $3, $4, $5, $6)',
     [
       organisationId,
+      namedIds,
       contactIds,
       contactIds.map((id) => hmac(`contact ${id}`)),
       hmac('key').toString('hex').slice(0, 16),

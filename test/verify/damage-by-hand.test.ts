@@ -198,6 +198,7 @@ const damages: Damage[] = [
     reported: [
       ['function', 'public.crm_check_caller_organisation(uuid, regclass)', 'FUNCTION', null],
       ['function', 'public.crm_check_organisation(uuid, regclass)', 'FUNCTION', null],
+      ['function', 'public.crm_require_all_rows(regclass)', 'FUNCTION', null],
       ['table', connections, 'table', null],
       ...tablesOfConnections.map(
         (table): Reported => [

@@ -547,7 +547,7 @@ const damages: Damage[] = [
     reported: [
       [
         'privileges',
-        'crm_worker on function public.crm_erase_contact(uuid, uuid[], bytea[], text, bytea)',
+        'crm_worker on function public.crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea)',
         null,
         'execute',
       ],
@@ -559,7 +559,7 @@ const damages: Damage[] = [
     reported: [
       [
         'function',
-        'public.crm_erase_contact(uuid, uuid[], bytea[], text, bytea)',
+        'public.crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea)',
         'SECURITY DEFINER',
         'crm_schema.erasing',
       ],
