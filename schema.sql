@@ -2423,7 +2423,7 @@ COMMENT ON FUNCTION public.crm_erased_record_hash(salt bytea, provider text, ent
 --
 
 CREATE FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(contact_number bigint)
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 10
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET row_security TO 'off'
     AS $$
@@ -2474,7 +2474,7 @@ COMMENT ON FUNCTION public.crm_find_erased_contacts(organisation_id uuid, contac
 --
 
 CREATE FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid DEFAULT NULL::uuid) RETURNS TABLE(record_number bigint)
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 10
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET row_security TO 'off'
     AS $$

@@ -291,6 +291,8 @@ language plpgsql
 -- Not stable: after waiting for an erasure, it must see what that has written.
 volatile
 security definer
+-- Few are. By default, the planner expects a thousand.
+rows 10
 set search_path = pg_catalog, pg_temp
 -- Fails rather than recognise nobody, should policies hold the owner, too.
 set row_security = off
@@ -384,6 +386,7 @@ returns table (contact_number bigint)
 language plpgsql
 volatile
 security definer
+rows 10
 set search_path = pg_catalog, pg_temp
 set row_security = off
 as $body$
