@@ -1,0 +1,80 @@
+import * as vega from 'vega';
+import { compile, type TopLevelSpec } from 'vega-lite';
+import { isReached } from './harness.js';
+import type { Performance } from './run.js';
+
+const colours = { reached: '#3a8757', 'not reached': '#c0392b', 'no goal': '#6b7480' };
+
+/** Draws docs/performance.svg: each ratio with its spread and its goal. On white, to be legible on any background. */
+export async function performancePlot({ groups }: Performance): Promise<string> {
+  const points = groups.flatMap(({ rows }) =>
+    rows.flatMap(({ work, ours, beside }) =>
+      beside.flatMap((each) => {
+        if (each.ratio === undefined) return [];
+        const reached = isReached(ours, each);
+        return {
+          label: `${work} / ${each.name}`,
+          ...each.ratio,
+          goal: each.goal !== undefined && 'ratio' in each.goal ? each.goal.ratio : null,
+          verdict: reached === undefined ? 'no goal' : reached ? 'reached' : 'not reached',
+        };
+      }),
+    ),
+  );
+  const y = { field: 'label', type: 'nominal' as const, sort: null, title: null };
+  const scale = { type: 'log' as const, nice: false };
+  const axis = { values: [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], format: '~r' };
+  const title = "The other's cost ÷ ours, logarithmic: right of 1, ours is less";
+  const color = {
+    field: 'verdict',
+    type: 'nominal' as const,
+    title: null,
+    scale: { domain: Object.keys(colours), range: Object.values(colours) },
+    legend: { orient: 'top' as const, symbolType: 'circle' },
+  };
+  const spec: TopLevelSpec = {
+    width: 420,
+    height: { step: 17 },
+    padding: 16,
+    background: 'white',
+    title: { text: 'Beside the others: ratio, spread and goal', anchor: 'start', fontSize: 15, offset: 12 },
+    config: {
+      font: 'Helvetica, Arial, DejaVu Sans, sans-serif',
+      axis: {
+        labelFontSize: 11,
+        titleFontSize: 12,
+        titleFontWeight: 'normal',
+        gridColor: '#e4e4e4',
+        labelLimit: 620,
+      },
+      view: { stroke: null },
+    },
+    data: { values: points },
+    layer: [
+      {
+        mark: { type: 'rule', color: '#6b7480' },
+        encoding: { x: { datum: 1, type: 'quantitative', scale } },
+      },
+      {
+        mark: { type: 'rule', strokeWidth: 3, opacity: 0.4 },
+        encoding: {
+          y,
+          x: { field: 'low', type: 'quantitative', scale, axis, title },
+          x2: { field: 'high' },
+          color,
+        },
+      },
+      {
+        mark: { type: 'point', filled: true, size: 55, opacity: 1 },
+        encoding: { y, x: { field: 'median', type: 'quantitative', scale }, color },
+      },
+      {
+        transform: [{ filter: 'datum.goal !== null' }],
+        mark: { type: 'tick', thickness: 2, size: 13, color: '#222222' },
+        encoding: { y, x: { field: 'goal', type: 'quantitative', scale } },
+      },
+    ],
+  };
+  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' });
+  return `${await view.toSVG()}\n`;
+}
