@@ -1,7 +1,7 @@
 /**
  * Measures this package: everything beside what a user would pick instead and an earlier release, or one subject alone.
  *
- *   npm run bench                   about eight minutes; writes docs/performance.json, docs/performance.md and docs/performance.svg
+ *   npm run bench                   five to ten minutes; writes docs/performance.json, docs/performance.md and docs/performance.svg
  *   npm run bench -- --full         the same with 10 million events
  *   npm run bench -- --only claims,log   only these groups of rows, and only prints
  *   npm run bench -- --document     writes the last two from docs/performance.json, without measuring

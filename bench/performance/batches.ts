@@ -31,7 +31,7 @@ export async function* batches(scope: Scope): AsyncGenerator<Row> {
   const { ours, size } = scope.bench;
   const { batches, batchEvents } = size;
   const events = batchEvents.toLocaleString('en');
-  const raw = 'seven raw set-based statements';
+  const raw = 'seven set-based statements';
 
   const never = await prepare(scope, ours, batches);
   const times: number[] = [];
@@ -76,7 +76,7 @@ export async function* batches(scope: Scope): AsyncGenerator<Row> {
       return way;
     };
     yield {
-      work: `batch of ${events} into analysed tables, ${milliseconds} ms of network delay`,
+      work: `batch of ${events} into analysed tables, ${milliseconds} ms away`,
       unit: 'ms',
       rounds,
       ours: await analysed(ours, recordedBatches),

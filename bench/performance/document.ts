@@ -4,7 +4,8 @@ import type { Performance } from './run.js';
 
 /** Writes docs/performance.md from the measurements alone. */
 export function performanceDocument(performance: Performance): string {
-  const { command, processor, cores, memoryGigabytes, postgres, node, peers, missing, groups } = performance;
+  const { command, processor, cores, memoryGigabytes, load, postgres, node, peers, missing, groups } =
+    performance;
   const judged = groups.flatMap(({ rows }) => rows.flatMap(judge)).filter((reached) => reached !== undefined);
   const installed = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
   return `# Performance
@@ -19,18 +20,19 @@ How fast this package is beside what you would use instead, and beside an earlie
 |---|---|
 | processor | ${processor}, ${cores} cores |
 | memory | ${memoryGigabytes} GB |
+| processes that were running or waiting when it began | ${figures(load)} |
 | PostgreSQL | ${postgres}, on the same machine, with \`fsync\` and \`full_page_writes\` off |
 | Node.js | ${node} |
 | peers | ${installed.length === 0 ? 'none: npm could not install them' : installed.join(', ')} |
 ${missing === undefined ? '' : `| without the earlier release | ${missing} |\n`}
-A way waits for no disk, because \`fsync\` is off: on your server, whatever commits more often is slower by comparison.
+Nothing waits for a disk, because \`fsync\` is off. On your server, what commits more often is slower by comparison.
 ${groups.map(({ title, rows }) => groupSection(title, rows)).join('')}
 ## What is compared
 
 - **Claims.** A claim takes one connection that is due, and its finish ends the run with success. pg-boss fetches one job and completes it; graphile-worker does one job that is empty.
 - **Batches.** 5 % of the events fail, 20 % link a contact, and all records are new. The seven statements (\`bench/performance/raw-batches.ts\`) check less: not what is known of a record, nor conflicts, erased people and times.
 - **The log.** COPY makes its text in JavaScript, from the same events.
-- **Look-ups.** Ours looks for primary ids and aliases, and so does every other way.
+- **Look-ups.** Ours looks for primary ids and aliases, and so does every other way. With \`withOrganisation\`, a ratio of 0.48 means 2.1 times as long as the query alone.
 - **Health.** The aggregates read the log, as one would without these tables.
 - **Credentials.** The cryptography alone decrypts each one and encrypts it under another key, one after the other, and stores nothing.
 `;
@@ -47,7 +49,7 @@ function groupSection(title: string, rows: readonly MeasuredRow[]): string {
       const ours = index === 0 ? cost(row.ours, row.unit) : '';
       const reached = isReached(row.ours, beside);
       const verdict = reached === undefined ? '' : reached ? 'reached' : '**not reached**';
-      return `| ${work} | ${ours} | ${beside.name} | ${theirs(row, beside)} | ${ratio(beside)} | ${goal(beside.goal)} | ${verdict} |`;
+      return `| ${work} | ${ours} | ${beside.name} | ${theirs(row, beside)} | ${ratio(row, beside)} | ${goal(beside.goal)} | ${verdict} |`;
     }),
   );
   const short = rows.filter((row) => judge(row).includes(false)).map(({ work }) => work);
@@ -69,8 +71,9 @@ function cost({ median }: Spread, unit: MeasuredRow['unit']): string {
   return `${figures(median)} ${unit}`;
 }
 
-function ratio({ ratio: spread }: MeasuredBeside): string {
-  if (spread === undefined) return '';
+function ratio({ ours, unit }: MeasuredRow, { ratio: spread, cost: theirs, goal }: MeasuredBeside): string {
+  if (spread === undefined || theirs === undefined) return '';
+  if (goal !== undefined && 'added' in goal) return `+${figures(ours.median - theirs.median)} ${unit}`;
   const { median, low, high } = spread;
   return low === high ? figures(median) : `${figures(median)} (${figures(low)}–${figures(high)})`;
 }

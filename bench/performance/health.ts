@@ -54,7 +54,7 @@ export async function* health(scope: Scope): AsyncGenerator<Row> {
   const failuresSince = new Date(Date.now() - 86_400_000);
   const named = ours.api.withNamedStatements(fleet.client);
   yield {
-    work: `health of the busiest organisation, with ${events} events in all`,
+    work: `health of the busiest organisation, of ${events} events`,
     unit: 'ms',
     rounds,
     ours: timed(few, () => ours.api.connectionListWithHealth(named, { organisationId, failuresSince })),

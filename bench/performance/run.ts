@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises';
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { projectPath, withClient } from '../../dev/database.js';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
@@ -18,6 +18,8 @@ export interface Performance {
   processor: string;
   cores: number;
   memoryGigabytes: number;
+  /** The load of the minute before. */
+  load: number;
   postgres: string;
   node: string;
   /** By name. */
@@ -42,6 +44,7 @@ export async function measurePerformance(
   }
   const cache = projectPath('node_modules/.cache/performance');
   await mkdir(cache, { recursive: true });
+  const [load = 0] = loadavg();
   const ours = await buildThisRelease(join(cache, 'this-build'));
   const earlier = await buildEarlierRelease(earlierVersion, cache);
   if (earlier.missing !== undefined) console.error(`Without ${earlierVersion}: ${earlier.missing}`);
@@ -72,6 +75,7 @@ export async function measurePerformance(
       processor: cpus()[0]?.model ?? 'unknown',
       cores: cpus().length,
       memoryGigabytes: Math.round(totalmem() / 2 ** 30),
+      load,
       postgres: await withClient(server.url, async (client) => {
         const { rows } = await client.query("select current_setting('server_version') as version");
         return rows[0].version;

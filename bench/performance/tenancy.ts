@@ -47,7 +47,7 @@ export async function* tenancy(scope: Scope): AsyncGenerator<Row> {
       ours: inOrganisation(plain),
       beside: [
         {
-          name: `pool.query alone (at most ${timesSlower} times slower)`,
+          name: 'pool.query alone',
           goal: { ratio: 1 / timesSlower },
           way: raw(plain),
         },
