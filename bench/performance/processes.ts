@@ -12,7 +12,7 @@ export async function* processes(scope: Scope): AsyncGenerator<Row> {
   const { ours, size } = scope.bench;
   const start = (release: Release, ...args: string[]): Way =>
     timed(1, () => run(process.execPath, args, { cwd: release.folder }));
-  const importing = ['--input-type=module', '--eval', "import './dist/credentials.js'"];
+  const importing = ['--input-type=module', '--eval', "import '@nurturehub/crm-schema/credentials'"];
   const empty = start(ours, '--input-type=module', '--eval', '');
   for (const [work, args, most] of [
     ['a process that imports ./credentials', importing, 60],
@@ -39,7 +39,7 @@ export async function* processes(scope: Scope): AsyncGenerator<Row> {
 }
 
 const largeCall = `
-  import { syncLogRecord } from './dist/index.js';
+  import { syncLogRecord } from '@nurturehub/crm-schema';
   import pg from 'pg';
   const { url, count, ...connection } = JSON.parse(process.argv[1]);
   const client = new pg.Client({ connectionString: url });

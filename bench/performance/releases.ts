@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, rename, rm, symlink } from 'node:fs/promises';
+import { cp, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
@@ -35,31 +35,33 @@ export async function buildThisRelease(folder: string): Promise<Release> {
   return load('this build', folder);
 }
 
-/**
- * Builds an earlier release from this repository's history, with the dependencies of its own lock file. It stays in the
- * folder for the next time. Returns why not if the clone does not have it.
- */
+/** A release in this repository's history. */
+export interface EarlierRelease {
+  version: string;
+  commit: string;
+}
+
+/** Builds an earlier release, with the dependencies of its own lock file. It stays in the folder for the next time. */
 export async function buildEarlierRelease(
-  version: string,
+  { version, commit }: EarlierRelease,
   folder: string,
 ): Promise<{ release?: Release; missing?: string }> {
-  const commit = await lastCommitOf(version);
-  if (commit === undefined) {
-    return { missing: 'This clone does not have its commit: `git fetch --unshallow` gets it.' };
-  }
   const built = join(folder, commit);
   try {
     return { release: await load(version, built) };
   } catch {
     console.error(`Building ${version}, once.`);
   }
+  const project = { cwd: projectPath('.') };
+  try {
+    await run('git', ['cat-file', '-e', `${commit}^{commit}`], project);
+  } catch {
+    return { missing: 'This clone does not have its commit. `git fetch --unshallow` gets it.' };
+  }
   const unfinished = `${built}.unfinished`;
-  await rm(built, { recursive: true, force: true });
-  await rm(unfinished, { recursive: true, force: true });
+  for (const each of [built, unfinished]) await rm(each, { recursive: true, force: true });
   await mkdir(unfinished, { recursive: true });
-  await run('sh', ['-c', 'git archive "$1" | tar -x -C "$2"', 'sh', commit, unfinished], {
-    cwd: projectPath('.'),
-  });
+  await run('sh', ['-c', 'git archive "$1" | tar -x -C "$2"', 'sh', commit, unfinished], project);
   for (const command of ['ci --ignore-scripts --no-audit --no-fund', 'run build']) {
     await run('npm', [...command.split(' '), '--prefix', '.'], { cwd: unfinished, maxBuffer: 1e8 });
   }
@@ -67,28 +69,15 @@ export async function buildEarlierRelease(
   return { release: await load(version, built) };
 }
 
-/** The last commit in which package.json has the version. */
-async function lastCommitOf(version: string): Promise<string | undefined> {
-  const git = async (...args: string[]) =>
-    (await run('git', args, { cwd: projectPath('.'), maxBuffer: 1e8 })).stdout.trim();
-  try {
-    // The commit that replaced the version comes first; what stood before it is that commit's parent.
-    const commits = await git('log', '--format=%H', `-S"version": "${version}"`, '--', 'package.json');
-    const [replaced] = commits.split('\n');
-    return replaced === undefined ? undefined : await git('rev-parse', '--verify', `${replaced}^`);
-  } catch {
-    return undefined;
-  }
-}
-
 async function load(name: string, folder: string): Promise<Release> {
+  const { exports } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
   const module = (path: string) => import(pathToFileURL(join(folder, path)).href);
   return {
     name,
     folder,
-    api: await module('dist/index.js'),
-    credentials: await module('dist/credentials.js'),
-    migrations: await module('dist/migrations.js'),
+    api: await module(exports['.'].default),
+    credentials: await module(exports['./credentials'].default),
+    migrations: await module(exports['./migrations'].default),
     busyDatabase: await module('dev/busy-database/index.ts'),
   };
 }

@@ -6,11 +6,15 @@ import { startEmbeddedPostgres } from '../../dev/embedded-postgres.js';
 import { groups, measureGroup } from './groups.js';
 import type { MeasuredRow } from './harness.js';
 import { installPeers, noPeers } from './peers.js';
-import { buildEarlierRelease, buildThisRelease } from './releases.js';
+import { buildEarlierRelease, buildThisRelease, type EarlierRelease } from './releases.js';
 import type { Bench } from './scope.js';
 import { full, standard } from './sizes.js';
 
-const earlierVersion = '1.3.0';
+/** package.json said 1.3.0 until 1.3.1 was released. Later commits have some of its changes. */
+const earlier: EarlierRelease = {
+  version: '1.3.0',
+  commit: 'd037b2b35cd161f2d0263b2731e981bfccadb039',
+};
 
 /** All rows, and what they were measured on. */
 export interface Performance {
@@ -46,8 +50,8 @@ export async function measurePerformance(
   await mkdir(cache, { recursive: true });
   const [load = 0] = loadavg();
   const ours = await buildThisRelease(join(cache, 'this-build'));
-  const earlier = await buildEarlierRelease(earlierVersion, cache);
-  if (earlier.missing !== undefined) console.error(`Without ${earlierVersion}: ${earlier.missing}`);
+  const { release, missing } = await buildEarlierRelease(earlier, cache);
+  if (missing !== undefined) console.error(`Without ${earlier.version}: ${missing}`);
   const peers = await installPeers(join(cache, 'peers')).catch((error: Error) => {
     console.error(`Without peers, because npm could not install them: ${error.message}`);
     return noPeers;
@@ -59,7 +63,7 @@ export async function measurePerformance(
     const bench: Bench = {
       serverUrl: server.url,
       ours,
-      earlier: { name: earlierVersion, ...earlier },
+      earlier: { name: earlier.version, release, missing },
       peers,
       size: isFull ? full : standard,
       templates: new Map(),
@@ -82,7 +86,7 @@ export async function measurePerformance(
       }),
       node: process.versions.node,
       peers: { ...peers.versions },
-      ...(earlier.missing === undefined ? {} : { missing: earlier.missing }),
+      ...(missing === undefined ? {} : { missing }),
       groups: measured,
     };
   } finally {

@@ -28,7 +28,7 @@ export interface Size {
 }
 
 export const standard: Size = {
-  rounds: 9,
+  rounds: 7,
   calls: 300,
   connections: [10_000, 100_000],
   workers: 20,
