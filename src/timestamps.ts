@@ -5,11 +5,11 @@ import { checkOptions, describeValue, type InputLocation, refuse } from './valid
 const isoPattern =
   /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(Z|[+-]\d\d(?::?[0-5]\d(?::?[0-5]\d)?)?)?$/i;
 /**
- * What the server and this package write, on a day that every month has: it needs no calendar, and is most of what is
- * ever read.
+ * What the server and this package write, on a day that is there every year: it needs no calendar, and is most of what
+ * is ever read.
  */
 const commonPattern =
-  /^((?:19|[2-8]\d|9[0-8])\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]))[ T]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(?:Z|\+00)$/;
+  /^((?:19|[2-8]\d|9[0-8])\d\d-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31))[ T]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,6}))?(?:Z|\+00)$/;
 /**
  * The range that the database accepts: every client can read it in every time zone, and it excludes infinity.
  */

@@ -215,3 +215,15 @@ test('timestampParameter accepts a Date or text with a zone, and nothing less ex
     );
   }
 });
+
+test('knows how long each month is', () => {
+  for (const year of [2026, 2028])
+    for (let month = 1; month <= 12; month += 1)
+      for (let day = 28; day <= 32; day += 1) {
+        const text = `${year}-${String(month).padStart(2, '0')}-${day}T12:00:00.000000Z`;
+        const isThere = day <= new Date(Date.UTC(year, month, 0)).getUTCDate();
+        const read = () => canonicalTimestamp(text);
+        if (isThere) expect(read()).toBe(text);
+        else expect(read, text).toThrow('must be ISO 8601');
+      }
+});
