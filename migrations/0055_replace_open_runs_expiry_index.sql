@@ -33,6 +33,7 @@ select crm_run_in_schema('lock table %1$I.crm_sync_runs in share mode');
 
 alter index crm_sync_runs_expires_at_idx rename to crm_sync_runs_open_expires_at_idx;
 
+-- squawk-ignore require-concurrent-index-creation
 create index crm_sync_runs_expires_at_idx
   on crm_sync_runs (expires_at)
   where ended_at is null;
