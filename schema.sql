@@ -8990,7 +8990,7 @@ CREATE INDEX crm_sync_runs_expires_at_idx ON public.crm_sync_runs USING btree (e
 -- Name: INDEX crm_sync_runs_expires_at_idx; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON INDEX public.crm_sync_runs_expires_at_idx IS 'Finds open runs whose lease has expired. A query must say "outcome is null" to use it.';
+COMMENT ON INDEX public.crm_sync_runs_expires_at_idx IS 'Finds the open runs that have expired.';
 
 --
 -- Name: crm_sync_log_catch_all_external_id_idx; Type: INDEX ATTACH; Schema: public; Owner: -

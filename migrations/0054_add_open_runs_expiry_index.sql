@@ -47,7 +47,7 @@ create index if not exists crm_sync_runs_open_expires_at_idx
 $create$);
 
 comment on index crm_sync_runs_open_expires_at_idx is
-  'Finds open runs whose lease has expired. A query must say "outcome is null" to use it.';
+  'Finds the open runs that have expired.';
 
 -- Down Migration
 

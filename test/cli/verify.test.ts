@@ -53,9 +53,9 @@ column public.crm_connections.notes
   repair    It is not part of this schema: drop it once nobody needs its data.
 
 index public.crm_sync_runs_expires_at_idx on public.crm_sync_runs
-  expected  btree (expires_at) WHERE ended_at IS NULL
+  expected  btree (expires_at) WHERE outcome IS NULL
   found     nothing
-create index concurrently crm_sync_runs_expires_at_idx on public.crm_sync_runs using btree (expires_at) WHERE ended_at IS NULL;
+create index concurrently crm_sync_runs_expires_at_idx on public.crm_sync_runs using btree (expires_at) WHERE outcome IS NULL;
 comment on index public.crm_sync_runs_expires_at_idx is 'Finds the open runs that have expired.';
 
 privileges crm_reader on table public.crm_sync_cursors

@@ -495,14 +495,11 @@ describe('plans', () => {
 
   const nodes = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodes)];
 
-  test.each([
-    ['of a connection', 'organisation_id = $1 and connection_id = $2'],
-    ['of a contact', 'organisation_id = $1 and internal_id = $1 and $2::uuid is not null'],
-  ])('reading the latest events %s opens only the latest partitions', async (_, filter) => {
+  test('reading the latest events of a connection opens only the latest partitions', async () => {
     const { rows: keys } = await pool.query('select organisation_id, id from crm_connections limit 1');
     const { rows } = await pool.query(
       `explain (analyze, format json)
-       select id from crm_sync_log where ${filter} order by occurred_at desc, id desc limit 20`,
+       select id from crm_sync_log where organisation_id = $1 and connection_id = $2 order by occurred_at desc, id desc limit 20`,
       [keys[0].organisation_id, keys[0].id],
     );
     const plan = nodes(rows[0]['QUERY PLAN'][0].Plan);

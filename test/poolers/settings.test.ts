@@ -21,6 +21,9 @@ const unusual = {
   idle_in_transaction_session_timeout: '77s',
 };
 
+// A file needs a test.
+test.skipIf(poolers.length > 0).todo('behind PgBouncer and Odyssey, which are not installed here');
+
 describe.each(poolers)('behind $name', ({ start, discards }) => {
   const database = useDatabase();
   const { pool, url } = database;

@@ -243,6 +243,7 @@ const damages: Damage[] = [
       ...['ended_iff_outcome', 'failed_iff_error', 'outcome'].map(
         (name): Reported => ['constraint', `crm_sync_runs_${name}_check on ${runs}`, 'outcome', 'result'],
       ),
+      ['index', `${runs}_expires_at_idx on ${runs}`, 'outcome', 'result'],
       ['privileges', `crm_app on table ${runs}`, 'update (outcome)', null],
       ['privileges', `crm_app on table ${runs}`, null, 'update (result)'],
     ],

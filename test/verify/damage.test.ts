@@ -29,7 +29,7 @@ const damages: Damage[] = [
     damage: 'drops an index',
     sql: 'drop index crm_sync_runs_expires_at_idx',
     reported: [
-      ['index', `${runs}_expires_at_idx on ${runs}`, 'btree (expires_at) WHERE ended_at IS NULL', null],
+      ['index', `${runs}_expires_at_idx on ${runs}`, 'btree (expires_at) WHERE outcome IS NULL', null],
     ],
   },
   {
@@ -283,6 +283,7 @@ const damages: Damage[] = [
       ['constraint', `crm_sync_runs_ended_iff_outcome_check on ${runs}`, '', null],
       ['constraint', `crm_sync_runs_failed_iff_error_check on ${runs}`, '', null],
       ['constraint', `crm_sync_runs_outcome_check on ${runs}`, '', null],
+      ['index', `${runs}_expires_at_idx on ${runs}`, 'outcome', null],
       ['privileges', `crm_app on table ${runs}`, 'update (outcome)', null],
     ],
   },
