@@ -63,9 +63,9 @@ describe.each(agencies)('for %s', (_, number) => {
             return problemsOf(client, name, plan, size);
           };
           let problems = await look();
-          // On a busy server, the first execution after loading sometimes touches about a hundred more pages.
-          // The cause is unknown. A wrong plan is wrong every time.
-          if (problems.length > 0) problems = await look();
+          // On a busy server, an execution sometimes touches a thousand more pages, as the first one of a session does. The
+          // cause is unknown. A wrong plan is wrong every time.
+          for (let again = 0; again < 3 && problems.length > 0; again += 1) problems = await look();
           expect({ role, mode, problems }).toEqual({ role, mode, problems: [] });
         }
       }
