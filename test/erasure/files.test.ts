@@ -1,8 +1,9 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { codeBlocks } from '../documents/blocks.js';
 import { useDatabase } from '../support/database.js';
 import { eraseContacts, placesOf } from '../support/erasure.js';
 import { monthName } from '../support/log-partitions.js';
+import { waiting } from '../support/waiting.js';
 import { agencyWithOttoline } from './agency.js';
 
 // The bytes of a person in the files of the database: of its tables, indexes and TOAST tables, and of the catalog.
@@ -71,6 +72,13 @@ test('no file has an erased person once the tables are analysed and rewritten as
   expect(await relationsWith(hers)).not.toEqual([]);
 
   await pool.query('delete from contacts where id = any($1)', [[ottoline, duplicate]]);
+  // As the page says: nobody else may still see rows that are dead, nor write statistics of what it has read before.
+  await vi.waitFor(async () => {
+    const { rowCount } = await pool.query(
+      "select from pg_stat_activity where backend_type = 'autovacuum worker' and datname = current_database()",
+    );
+    expect(rowCount).toBe(0);
+  }, waiting);
   await pool.query('analyze contacts');
   for (const sql of await statementsOfThePage()) await pool.query(sql);
   expect(await relationsWith(hers)).toEqual([]);
