@@ -32,12 +32,14 @@ Environment:
   ${erasureKeyVariable}  the key of the proofs, with --contact`;
 
 async function listErasures({ contact, json }: ErasuresOptions): Promise<void> {
-  const key = contact === undefined ? undefined : readErasureKey();
-  const all = await withConnection((client) => erasureList(client));
-  if (contact === undefined || key === undefined) {
-    await printResult(json ? formatJson({ erasures: all }) : listOf(all));
+  const readAll = () => withConnection((client) => erasureList(client));
+  if (contact === undefined) {
+    const erasures = await readAll();
+    await printResult(json ? formatJson({ erasures }) : listOf(erasures));
     return;
   }
+  const key = readErasureKey();
+  const all = await readAll();
   const erasures = all.filter(
     ({ organisationId, subject, subjectHashes }) =>
       subject === 'contact' &&
