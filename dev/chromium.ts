@@ -8,7 +8,7 @@ export function findChromium(): string | undefined {
   return (CHROMIUM ? [CHROMIUM] : usual).find((path) => existsSync(path));
 }
 
-/** Starts Chromium without a window, with a profile of its own that it deletes. Its own requests in the background are switched off. */
+/** Starts headless Chromium with a temporary profile, and with its background requests switched off. */
 export function startChromium(executablePath: string): Promise<Browser> {
   const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync'];
   // The sandbox does not start as root or in most containers.

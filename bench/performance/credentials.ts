@@ -71,7 +71,7 @@ async function rotate(scope: Scope, secrets: readonly [Buffer, Buffer]) {
 /** RFC 3394, section 2.2.3.1. */
 const keyWrapIv = Buffer.alloc(8, 0xa6);
 
-/** Decrypts a JWE of A256KW and A256GCM with one key, and encrypts it anew under another. */
+/** Decrypts a JWE of A256KW and A256GCM with one key, and re-encrypts it with another. */
 function rewrap(jwe: EncryptedCredentials, [from, to]: readonly [Buffer, Buffer]): object {
   const bytes = (text: string) => Buffer.from(text, 'base64url');
   const unwrap = createDecipheriv('id-aes256-wrap', from, keyWrapIv);

@@ -10,7 +10,7 @@ export interface Beside {
   /** Undefined if it cannot be tried here; `missing` then says why. */
   way: Way | undefined;
   missing?: string | undefined;
-  /** What is to be reached; none if the row is for information. */
+  /** The goal; none if the row is only for information. */
   goal?: Goal | undefined;
 }
 

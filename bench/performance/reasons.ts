@@ -59,7 +59,7 @@ export const reasons: readonly { rows: string; reason: string }[] = [
   {
     rows: 'rotate',
     reason:
-      'Web Crypto, as `jose` uses it: each of the six operations of a credential is a promise and a job of the thread pool, with a key that is imported anew. The database takes a tenth.',
+      'Web Crypto, as `jose` uses it: each of the six operations of a credential is a promise and a job of the thread pool, with a key that is imported again. The database takes a tenth.',
   },
   {
     rows: 'a process that imports',

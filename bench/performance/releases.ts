@@ -41,7 +41,7 @@ export interface EarlierRelease {
   commit: string;
 }
 
-/** Builds an earlier release, with the dependencies of its own lock file. It stays in the folder for the next time. */
+/** Builds an earlier release, with the dependencies of its own lock file. Later runs reuse it. */
 export async function buildEarlierRelease(
   { version, commit }: EarlierRelease,
   folder: string,

@@ -1016,9 +1016,9 @@ export interface SyncRunCheckHousekeepingResult {
 }
 
 /**
- * Says what is to be done before a claim, across all organisations: whether a lease has expired or credentials are to be
- * wiped, for syncRunSweep, and whether a change is new or was kept for too long, for outboundChangeAnnounce. Most
- * claims find nothing of it. Returns one row. Uses crm_sync_runs_expires_at_idx,
+ * Says whether a claim has housekeeping to do first, across all organisations: for syncRunSweep, whether a lease has
+ * expired or credentials are due to be wiped; for outboundChangeAnnounce, whether a change is new or was kept for too
+ * long. For most claims there is none. Returns one row. Uses crm_sync_runs_expires_at_idx,
  * crm_connections_revoke_before_at_idx, crm_outbound_changes_connection_id_new_idx and
  * crm_connections_changes_expire_at_idx. Locks nothing.
  *
