@@ -141,7 +141,7 @@ describe('reading', () => {
   test('begins the next pass at a time of its own clock, after which nothing is missed', async () => {
     const { crm, reapit } = await start({ skewMilliseconds: -3_600_000 });
     const empty = await readPass(reapit);
-    expect(Math.abs(Date.now() - 3_600_000 - Date.parse(empty.syncedTo))).toBeLessThan(10_000);
+    expect(Math.abs(Date.now() - 3_600_000 - Date.parse(empty.syncedTo))).toBeLessThan(600_000);
     const { externalId } = crm.create('Ottoline Sprat');
     const { read, syncedTo } = await readPass(reapit, empty.syncedTo);
     expect(idsOf(read)).toEqual([externalId]);

@@ -13,6 +13,7 @@ import { contactErase, ErasureKey } from '../../src/migrations.js';
 import { connect } from '../support/connection.js';
 import { useDatabase } from '../support/database.js';
 import { eraseContacts, placesOf } from '../support/erasure.js';
+import { waitUntilSomebodyIsBlocked } from '../support/locks.js';
 import { claimOne, makeDue } from '../support/sync.js';
 import { type Agency, agencyWithOttoline } from './agency.js';
 
@@ -44,18 +45,6 @@ async function inTransaction(work: (client: pg.PoolClient) => Promise<void>): Pr
   }
 }
 
-/** Waits until a session waits for a lock. */
-async function untilBlocked(): Promise<void> {
-  for (let count = 0; count < 200; count += 1) {
-    const { rowCount } = await pool.query(
-      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-    );
-    if (rowCount) return;
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-  throw new Error('Nobody waits.');
-}
-
 describe('while an erasure waits', () => {
   test('a merge is undone: nobody is erased, and then the person alone', async () => {
     const { organisationId, ottoline, barnaby } = agency;
@@ -70,7 +59,7 @@ describe('while an erasure waits', () => {
         outcome: 'undone',
       });
       erasing = erase().catch((error: unknown) => error);
-      await untilBlocked();
+      await waitUntilSomebodyIsBlocked(pool);
     });
     expect(await erasing).toMatchObject({
       code: '40001',
@@ -90,7 +79,7 @@ describe('while an erasure waits', () => {
     await inTransaction(async (client) => {
       await contactMerge(client, { organisationId, fromContactId: barnaby, intoContactId: ottoline });
       erasing = erase().catch((error: unknown) => error);
-      await untilBlocked();
+      await waitUntilSomebodyIsBlocked(pool);
     });
     expect(await erasing).toMatchObject({ code: '40001', message: expect.stringContaining(barnaby) });
     expect((await erase()).contactIds).toContain(barnaby);
@@ -102,7 +91,7 @@ describe('while an erasure waits', () => {
     await inTransaction(async (client) => {
       await connect(client, organisationId, 'street');
       erasing = erase().catch((error: unknown) => error);
-      await untilBlocked();
+      await waitUntilSomebodyIsBlocked(pool);
     });
     expect(await erasing).toMatchObject({
       code: '40001',
@@ -119,7 +108,7 @@ describe('while an erasure waits', () => {
     await inTransaction(async (client) => {
       await contactExternalIdLock(client, { organisationId, providers: ['street'] });
       erasing = erase().catch((error: unknown) => error);
-      await untilBlocked();
+      await waitUntilSomebodyIsBlocked(pool);
       await connect(client, organisationId, 'street');
     });
     expect(await erasing).toMatchObject({ code: '40001' });
@@ -141,7 +130,7 @@ test.each(['street', 'reapit'] as const)(
       connecting = connect(pool, organisationId, provider).finally(() => {
         isConnected = true;
       });
-      await untilBlocked();
+      await waitUntilSomebodyIsBlocked(pool);
       expect(isConnected).toBe(false);
     });
     const connection = (await connecting) as Awaited<ReturnType<typeof connect>>;

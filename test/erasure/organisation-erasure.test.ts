@@ -18,6 +18,7 @@ import { rolledBack, useDatabase } from '../support/database.js';
 import { placesOf } from '../support/erasure.js';
 import { tenantWithIds } from '../support/identity.js';
 import { createDetachedMonth, leavingAgency, rowsOf } from '../support/leaving-agency.js';
+import { waitUntilSomebodyIsBlocked } from '../support/locks.js';
 import { expectRefused } from '../support/refusals.js';
 import { useMember } from '../support/roles.js';
 
@@ -53,20 +54,6 @@ const batchOf = (organisationId: string, size: number) => [
 /** Connects a CRM as a program that does not call `connectionConnect`, which waits for the erasure. */
 const insertByHand = (organisationId: string) =>
   withClient(database.url, (client) => insertConnection(client, organisationId, 'alto'));
-
-/** Waits until a session waits for a lock. */
-const untilWaiting = () =>
-  expect
-    .poll(
-      async () => {
-        const { rows } = await pool.query(
-          "select count(*)::integer as waiting from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        );
-        return rows[0].waiting;
-      },
-      { timeout: 20_000 },
-    )
-    .toBe(1);
 
 let leaving: Awaited<ReturnType<typeof leavingAgency>>;
 beforeEach(async () => {
@@ -182,7 +169,7 @@ describe('organisationErase', () => {
         code: 'CRM04',
         message: 'the organisation is still connected to alto',
       });
-      await untilWaiting();
+      await waitUntilSomebodyIsBlocked(pool);
       const { connectionId: connected } = await insertByHand(organisationId);
       await holder.query('commit');
       await refused;
@@ -210,7 +197,7 @@ describe('organisationErase', () => {
         code: 'CRM04',
         message: 'the organisation was connected to alto meanwhile',
       });
-      await untilWaiting();
+      await waitUntilSomebodyIsBlocked(pool);
       await connectionDisconnect(pool, await insertByHand(organisationId));
       await holder.query('commit');
       await refused;
@@ -229,7 +216,7 @@ describe('organisationErase', () => {
       await holder.query('begin');
       await holder.query('select from crm_connections where id = $1 for key share', [connectionId]);
       const erased = erase(organisationId);
-      await untilWaiting();
+      await waitUntilSomebodyIsBlocked(pool);
       let isConnected = false;
       const connecting = connect(pool, organisationId, 'alto').finally(() => {
         isConnected = true;
@@ -379,7 +366,7 @@ test('waits for an event that is being logged, and erases it', async () => {
       events: [{ direction: 'inbound', entityType: 'contact', externalId: 'late', status: 'success' }],
     });
     const erased = erase(organisationId);
-    await untilWaiting();
+    await waitUntilSomebodyIsBlocked(pool);
     await logging.query('commit');
     expect((await erased).counts).toMatchObject({ crm_sync_log: 109 });
     expect([...(await rowsOf(pool, organisationId)).keys()]).toEqual(['crm_erasures']);

@@ -218,7 +218,7 @@ describe.each(changing)('%s', (name) => {
         };
         await call(watched, { watcher: stalled });
         expect(pauses.length).toBeGreaterThan(0);
-        expect(Math.max(...pauses)).toBeLessThan(500);
+        expect(Math.max(...pauses)).toBeLessThan(10_000);
       }),
     );
   });

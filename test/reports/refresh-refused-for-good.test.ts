@@ -58,13 +58,12 @@ const refused = 'Reapit requires the agency to consent again.';
 
 test('a refusal for good is said at once, and puts the connection in error', async () => {
   const connection = await connectReapit();
-  const startedAt = Date.now();
-  await expect(refresh(connection, async () => ({ refused }))).rejects.toMatchObject({
+  // The patience is for other workers: a call that spent it would outlast the test.
+  const patience = 3_600_000;
+  await expect(refresh(connection, async () => ({ refused }), { patience })).rejects.toMatchObject({
     code: 'credentials_refused',
     message: `The CRM refuses to refresh the credentials: ${refused}`,
   });
-  // The patience, which is for other workers, is ten seconds.
-  expect(Date.now() - startedAt).toBeLessThan(5000);
   expect(await health(connection)).toEqual({ status: 'error', statusReason: refused });
 });
 

@@ -15,8 +15,8 @@ import {
   syncRunListByConnection,
 } from '../../src/index.js';
 import { insert, useDatabase } from '../support/database.js';
+import { waitUntilSomebodyIsBlocked } from '../support/locks.js';
 import { useMember } from '../support/roles.js';
-import { waiting } from '../support/waiting.js';
 import { Agency, type Connected } from './agency.js';
 
 const database = useDatabase();
@@ -557,12 +557,7 @@ test('a webhook handler that finds or creates a contact beside the worker makes 
     });
     await contactExternalIdLinkMany(client, { organisationId, links: [{ ...record, contactId }] });
     const ticking = agency.tick();
-    await vi.waitFor(async () => {
-      const { rows } = await pool.query(
-        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-      );
-      expect(rows).toHaveLength(1);
-    }, waiting);
+    await waitUntilSomebodyIsBlocked(pool);
     await client.query('commit');
     await ticking;
     expect(await agency.contacts()).toEqual({ 'Ottoline Sprat': contactId });
