@@ -5,9 +5,7 @@ import { addExportCommand } from './contact-export.js';
 
 /** `crm-schema contact …` */
 export function contactCommand(): Command {
-  const command = new Command('contact').description(
-    'Exports or erases a person, and lists the proofs of erasures.',
-  );
+  const command = new Command('contact');
   addExportCommand(command);
   addEraseCommand(command);
   addErasuresCommand(command);

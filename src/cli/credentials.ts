@@ -14,14 +14,12 @@ import { formatSeconds } from './times.js';
 
 /** `crm-schema credentials …` */
 export function credentialsCommand(): Command {
-  const command = new Command('credentials')
-    .description('Manages the keys that encrypt credentials.')
-    .addHelpText(
-      'afterAll',
-      `
+  const command = new Command('credentials').addHelpText(
+    'afterAll',
+    `
 Key ring:
   CRM_SCHEMA_KEYS  the key ring, as JSON or as the path of a file`,
-    );
+  );
   addKeyCommands(command);
   command
     .command('status')

@@ -45,9 +45,7 @@ interface FailuresDocument extends ConnectionKey {
 
 /** `crm-schema failures …` */
 export function failuresCommand(): Command {
-  const command = new Command('failures').description(
-    'Lists and replays the failing records of a connection. Exit code 3 if there is no such connection.',
-  );
+  const command = new Command('failures');
   addConnectionOptions(command.command('list', { isDefault: true }))
     .description(
       'Counts failing records by kind of error, and shows the newest; then the newest records that were edited on both sides, until they are acknowledged. This is the default command.',

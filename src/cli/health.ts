@@ -23,9 +23,6 @@ interface HealthOptions {
 /** `crm-schema health` */
 export function healthCommand(): Command {
   return new Command('health')
-    .description(
-      'Shows the health of all connections, or of one organisation. Exit code 3 if the organisation has none.',
-    )
     .option('--organisation <id>', 'show each connection of this organisation', parseUuid)
     .option('--json', 'print JSON, for programs')
     .action((options: HealthOptions) =>

@@ -7,16 +7,44 @@ import { formatJson, hasPrintedResult, printMessage, printResult } from './text.
 
 const { version } = createRequire(import.meta.url)('../../package.json');
 
-/** Loads the subcommand that is called; help needs them all. Their dependencies take a while to load. */
-const subcommands: Record<string, () => Promise<Command>> = {
-  migrate: async () => (await import('./migrate.js')).migrateCommand(),
-  health: async () => (await import('./health.js')).healthCommand(),
-  failures: async () => (await import('./failing-records.js')).failuresCommand(),
-  credentials: async () => (await import('./credentials.js')).credentialsCommand(),
-  contact: async () => (await import('./contact.js')).contactCommand(),
-  organisation: async () => (await import('./organisation.js')).organisationCommand(),
-  partitions: async () => (await import('./partitions.js')).partitionsCommand(),
-  verify: async () => (await import('./verify.js')).verifyCommand(version),
+/** The subcommands. Their modules are loaded only for the one that is called: they take a while. */
+const subcommands: Record<string, { description: string; load: () => Promise<Command> }> = {
+  migrate: {
+    description: 'Applies and reverts the migrations of this package, and shows their status.',
+    load: async () => (await import('./migrate.js')).migrateCommand(),
+  },
+  health: {
+    description:
+      'Shows the health of all connections, or of one organisation. Exit code 3 if the organisation has none.',
+    load: async () => (await import('./health.js')).healthCommand(),
+  },
+  failures: {
+    description:
+      'Lists and replays the failing records of a connection. Exit code 3 if there is no such connection.',
+    load: async () => (await import('./failing-records.js')).failuresCommand(),
+  },
+  credentials: {
+    description: 'Manages the keys that encrypt credentials.',
+    load: async () => (await import('./credentials.js')).credentialsCommand(),
+  },
+  contact: {
+    description: 'Exports or erases a person, and lists the proofs of erasures.',
+    load: async () => (await import('./contact.js')).contactCommand(),
+  },
+  organisation: {
+    description: 'Erases an organisation.',
+    load: async () => (await import('./organisation.js')).organisationCommand(),
+  },
+  partitions: {
+    description:
+      'Creates the monthly partitions of crm_sync_log ahead of time, and drops those past the retention period.',
+    load: async () => (await import('./partitions.js')).partitionsCommand(),
+  },
+  verify: {
+    description:
+      'Compares the database with the schema that this version expects, and prints how to repair each difference. Any user may run it; it writes nothing. Exit code 3 if anything differs.',
+    load: async () => (await import('./verify.js')).verifyCommand(version),
+  },
 };
 
 const program = new Command('crm-schema')
@@ -36,11 +64,11 @@ Exit codes:
   3  something is missing, pending or different`,
   );
 
-const [, , subcommandName = ''] = process.argv;
-const loaders = Object.hasOwn(subcommands, subcommandName)
-  ? [subcommands[subcommandName]]
-  : Object.values(subcommands);
-for (const load of loaders) if (load !== undefined) program.addCommand(await load());
+const [, , first = '', second = ''] = process.argv;
+const called = first === 'help' ? second : first;
+for (const [name, { description, load }] of Object.entries(subcommands)) {
+  program.addCommand((name === called ? await load() : new Command(name)).description(description));
+}
 
 // Subcommands too: a usage error has its own exit code.
 for (const command of [program, ...program.commands, ...program.commands.flatMap((each) => each.commands)]) {

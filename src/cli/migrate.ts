@@ -25,9 +25,7 @@ interface TargetOptions extends TableOptions {
 
 /** `crm-schema migrate …` */
 export function migrateCommand(): Command {
-  const command = new Command('migrate').description(
-    'Applies and reverts the migrations of this package, and shows their status.',
-  );
+  const command = new Command('migrate');
   addRunOptions(command.command('up'))
     .description(
       'Applies pending migrations, each file in its own transaction. May be interrupted, and run by several deployments at once.',

@@ -19,7 +19,7 @@ interface EraseOptions {
 
 /** `crm-schema organisation …` */
 export function organisationCommand(): Command {
-  const command = new Command('organisation').description('Erases an organisation.');
+  const command = new Command('organisation');
   command
     .command('erase')
     .description(

@@ -30,9 +30,7 @@ interface DropOptions {
 
 /** `crm-schema partitions …` */
 export function partitionsCommand(): Command {
-  const command = new Command('partitions').description(
-    'Creates the monthly partitions of crm_sync_log ahead of time, and drops those past the retention period.',
-  );
+  const command = new Command('partitions');
   command
     .command('ensure')
     .description(

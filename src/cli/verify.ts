@@ -16,9 +16,6 @@ interface VerifyCommandOptions {
 /** `crm-schema verify` */
 export function verifyCommand(version: string): Command {
   return new Command('verify')
-    .description(
-      'Compares the database with the schema that this version expects, and prints how to repair each difference. Any user may run it; it writes nothing. Exit code 3 if anything differs.',
-    )
     .option('--known-role <name...>', 'your own roles whose privileges here are intended')
     .option(
       '--known-object <name...>',

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import * as v from 'valibot';
 import { CrmSchemaError } from '../errors.js';
 import type { Provider } from '../types.js';
 import { checkProvider } from '../validation.js';
@@ -28,10 +28,11 @@ export function checkCredentials<P extends Provider>(provider: P, value: unknown
       `credentials contains a value that JSON cannot hold, a field named __proto__ or toJSON, or more than 32 levels (${provider}).`,
     );
   }
-  const { data, error } = schemas[provider].safeParse(copy);
-  if (error !== undefined) throw invalidCredentials(provider, error);
-  refuseUnknownFields(provider, copy as object, data);
-  return data as Credentials<P>;
+  const { success, output, issues } = v.safeParse(schemas[provider], copy);
+  if (!success) throw invalidCredentials(provider, issues);
+  if (mayHaveUnknownFields(provider)) return copy as Credentials<P>;
+  refuseUnknownFields(provider, copy as object, output);
+  return output as Credentials<P>;
 }
 
 /**
@@ -46,11 +47,12 @@ export function salvageCredentials<P extends Provider>(provider: P, value: unkno
     const part = typeof inner === 'string' ? inner.trim() : copyOf(inner);
     if (isStorableJson({ [name]: part })) kept.set(name, part);
   }
-  const attempt = schemas[provider].safeParse(Object.fromEntries(kept));
-  for (const { path } of attempt.error?.issues ?? []) kept.delete(String(path[0]));
-  const { data, error } = schemas[provider].safeParse(Object.fromEntries(kept));
-  if (error !== undefined) throw invalidCredentials(provider, error);
-  return data as Credentials<P>;
+  const attempt = v.safeParse(schemas[provider], Object.fromEntries(kept));
+  for (const { path } of attempt.issues ?? []) kept.delete(String(path?.[0].key));
+  const rest = Object.fromEntries(kept);
+  const { success, output, issues } = v.safeParse(schemas[provider], rest);
+  if (!success) throw invalidCredentials(provider, issues);
+  return (mayHaveUnknownFields(provider) ? rest : output) as Credentials<P>;
 }
 
 /** A deep copy, which the caller cannot change later; undefined if the value cannot be copied, so is not JSON. */
@@ -63,9 +65,14 @@ function copyOf(value: unknown): unknown {
 }
 
 /** Lists every problem. Repeats only the names of known fields: any other name may contain a secret. */
-function invalidCredentials(provider: Provider, { issues }: z.ZodError): CrmSchemaError {
-  const problems = issues.map(({ path, message: problem }) => `credentials.${path.join('.')} ${problem}`);
+function invalidCredentials(provider: Provider, issues: readonly v.BaseIssue<unknown>[]): CrmSchemaError {
+  const problems = issues.map((issue) => `credentials.${v.getDotPath(issue)} ${issue.message}`);
   return new CrmSchemaError('invalid_credentials', `${problems.join('; ')} (${provider}).`);
+}
+
+/** Whether the CRM's credentials may have more fields. The parser would drop those that are named like `constructor`. */
+function mayHaveUnknownFields(provider: Provider): boolean {
+  return shapesOf(provider).some((shape) => 'rest' in shape);
 }
 
 /** Refuses fields that the schema left out. Does not repeat their names, which may contain a secret. */
@@ -74,7 +81,7 @@ function refuseUnknownFields(provider: Provider, given: object, known: object, p
     if (value === undefined) continue;
     const knownValue = Object.hasOwn(known, name) ? (known as Record<string, object>)[name] : undefined;
     if (knownValue === undefined) {
-      const names = path === 'credentials' ? fieldNames(provider, known) : Object.keys(oauthClient.shape);
+      const names = path === 'credentials' ? fieldNames(provider, known) : Object.keys(oauthClient.entries);
       throw new CrmSchemaError(
         'invalid_credentials',
         `${path} has an unknown field; known fields: ${names.join(', ')} (${provider}).`,
@@ -88,8 +95,14 @@ function refuseUnknownFields(provider: Provider, given: object, known: object, p
 
 /** The names of the fields that credentials of this shape may have. */
 function fieldNames(provider: Provider, known: object): string[] {
+  const fitting = shapesOf(provider).find(({ entries }) =>
+    Object.keys(known).every((name) => name in entries),
+  );
+  return Object.keys(fitting?.entries ?? {});
+}
+
+/** The objects that a CRM's credentials may be. */
+function shapesOf(provider: Provider) {
   const schema = schemas[provider];
-  const shapes = 'options' in schema ? schema.options.map(({ shape }) => shape) : [schema.shape];
-  const fitting = shapes.find((shape) => Object.keys(known).every((name) => name in shape));
-  return Object.keys(fitting ?? {});
+  return 'options' in schema ? schema.options : [schema];
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 import type { Json, Provider } from '../types.js';
 import type { CredentialsByProvider } from './credential-types.js';
 
@@ -18,86 +18,93 @@ const token = text(
 const name = text(/^[\x21-\x7e]+$/, 'printable ASCII without white space');
 
 function text(pattern: RegExp, what: string) {
-  const error = message(`must be ${what}`);
-  return z.string({ error }).regex(pattern, { error });
+  const problem = message(`must be ${what}`);
+  return v.pipe(v.string(problem), v.regex(pattern, problem));
 }
 
 /** The message for a value that is invalid or missing. */
-function message(problem: string): (issue: { input?: unknown }) => string {
+function message(problem: string): (issue: { input: unknown }) => string {
   return ({ input }) => (input === undefined ? 'is missing' : problem);
 }
 
-const flag = z.boolean({ error: message('must be true or false') });
+const object = message('must be an object');
+const flag = v.boolean(message('must be true or false'));
 
 /** An OAuth client. */
-export const oauthClient = z.object(
+export const oauthClient = v.object(
   { id: token, secret: token },
-  { error: message('must be an object with id and secret') },
+  message('must be an object with id and secret'),
 );
 
-const agentos = z.object({
-  apiKey: token,
-  shortName: text(/^(?!\.{1,2}$)[\w.~-]+$/, 'one segment of a URL path'),
-  branchOid: name.optional(),
-});
+const agentos = v.object(
+  {
+    apiKey: token,
+    shortName: text(/^(?!\.{1,2}$)[\w.~-]+$/, 'one segment of a URL path'),
+    branchOid: v.optional(name),
+  },
+  object,
+);
 
 const reapitCommon = {
-  client: oauthClient.optional(),
-  accessToken: token.optional(),
-  apiVersion: name.optional(),
+  client: v.optional(oauthClient),
+  accessToken: v.optional(token),
+  apiVersion: v.optional(name),
 };
 
-const reapit = z.discriminatedUnion(
+const reapit = v.variant(
   'grant',
   [
-    z.object({
-      grant: z.literal('client_credentials'),
-      customer: name,
-      ...reapitCommon,
-    }),
-    z.object({
-      grant: z.literal('authorization_code'),
-      refreshToken: token,
-      customer: name.optional(),
-      ...reapitCommon,
-    }),
+    v.object({ grant: v.literal('client_credentials'), customer: name, ...reapitCommon }, object),
+    v.object(
+      {
+        grant: v.literal('authorization_code'),
+        refreshToken: token,
+        customer: v.optional(name),
+        ...reapitCommon,
+      },
+      object,
+    ),
   ],
-  { error: 'must be client_credentials or authorization_code' },
+  'must be client_credentials or authorization_code',
 );
 
-const alto = z.object({
-  agencyRef: z.guid({ error: message('must be a GUID') }),
-  client: oauthClient.optional(),
-  accessToken: token.optional(),
-});
+const alto = v.object(
+  {
+    agencyRef: v.pipe(v.string(message('must be a GUID')), v.uuid('must be a GUID')),
+    client: v.optional(oauthClient),
+    accessToken: v.optional(token),
+  },
+  object,
+);
 
-const street = z.object({
-  token,
-  sandbox: flag.optional(),
-});
+const street = v.object({ token, sandbox: v.optional(flag) }, object);
 
 /** Unknown fields: `checkCredentials` has already checked that they are JSON. */
-const json = z.custom<Json>();
+const json = v.custom<Json>(() => true);
 
-const loop = z.object({ apiKey: token }).catchall(json);
+const loop = v.objectWithRest({ apiKey: token }, json, object);
 
 const baseUrlError = message('must be an https URL without user, password, query and fragment');
-const baseUrl = z.string({ error: baseUrlError }).refine(isSafeUrl, { error: baseUrlError });
+const baseUrl = v.pipe(v.string(baseUrlError), v.check(isSafeUrl, baseUrlError));
 
 /** Headers that decide where a request goes and where it ends, so they cannot carry a key. */
 const framingHeaders = /^(?:host|connection|content-length|transfer-encoding|upgrade|te|trailer|cookie)$/i;
-const headerName = text(/^[a-z0-9][\w!#$%&'*+.^`|~-]{0,99}$/i, 'the name of an HTTP header').refine(
-  (value) => !framingHeaders.test(value),
-  { error: 'must be a header that can carry a key' },
+const headerName = v.pipe(
+  text(/^[a-z0-9][\w!#$%&'*+.^`|~-]{0,99}$/i, 'the name of an HTTP header'),
+  v.check((value) => !framingHeaders.test(value), 'must be a header that can carry a key'),
 );
 
-const custom = z.discriminatedUnion(
+const custom = v.variant(
   'scheme',
   [
-    z.object({ scheme: z.literal('bearer'), baseUrl, token }).catchall(json),
-    z.object({ scheme: z.literal('api_key'), baseUrl, header: headerName, apiKey: token }).catchall(json),
+    v.objectWithRest({ scheme: v.literal('bearer'), baseUrl, token }, json, object),
+    v.objectWithRest(
+      { scheme: v.literal('api_key'), baseUrl, header: headerName, apiKey: token },
+      json,
+      object,
+    ),
   ],
-  { error: 'must be bearer or api_key' },
+  'must be bearer or api_key',
 );
 
 /** Over http, credentials travel in clear text, which is acceptable only on loopback. */
@@ -111,5 +118,5 @@ function isSafeUrl(value: string): boolean {
 
 /** The schema of each CRM's credentials. A test compares them with the types, field by field. */
 export const schemas = { agentos, reapit, alto, street, loop, custom } satisfies {
-  [P in Provider]: z.ZodType<CredentialsByProvider[P]>;
+  [P in Provider]: v.GenericSchema<CredentialsByProvider[P]>;
 };

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
+import type { InferOutput } from 'valibot';
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import type { z } from 'zod';
 import type { schemas } from '../../src/credentials/credential-schemas.js';
 import { type Credentials, type CredentialsByProvider, checkCredentials } from '../../src/credentials.js';
 import { type CrmSchemaError, type Provider, providers } from '../../src/index.js';
@@ -45,6 +45,11 @@ describe('checkCredentials accepts', () => {
     ['alto', 'an upper-case GUID', { agencyRef: 'AB000000-0000-0000-0000-00000000000F' }],
     ['street', 'no sandbox', { token: 't' }],
     ['loop', 'unknown fields', { apiKey: 'k', anything: [null, { at: 1.5 }, 'all'] }],
+    [
+      'loop',
+      'unknown fields named like those of every object',
+      { apiKey: 'k', constructor: 'x', prototype: 1 },
+    ],
     [
       'custom',
       'a bearer token and unknown fields',
@@ -266,7 +271,7 @@ describe('checkCredentials refuses', () => {
 });
 
 test('the schemas check exactly what the types declare', () => {
-  type Checked = { [P in Provider]: z.infer<(typeof schemas)[P]> };
+  type Checked = { [P in Provider]: InferOutput<(typeof schemas)[P]> };
   expectTypeOf<Checked>().branded.toEqualTypeOf<CredentialsByProvider>();
 });
 
