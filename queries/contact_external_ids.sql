@@ -896,6 +896,24 @@ cross join lateral (
   limit 1
 ) as row;
 
+/* @name contactExternalIdResolveOne */
+-- Finds the contact of one external id, which is the most frequent question: contactExternalIdResolve, for many, has an
+-- array to expand. Uses the primary keys; the limit keeps it from looking for an alias where there is a primary id.
+select contact_id as "contactId!"
+from contact_external_ids
+where organisation_id = :organisationId!::uuid
+  and provider = :provider!::text
+  and entity_type = :entityType!::text
+  and external_id = :externalId!::text
+union all
+select contact_id
+from contact_external_id_aliases
+where organisation_id = :organisationId!::uuid
+  and provider = :provider!::text
+  and entity_type = :entityType!::text
+  and external_id = :externalId!::text
+limit 1;
+
 /* @name contactExternalIdUnlink */
 -- Unlinks contacts from external ids, one array element each. A contact that loses its primary id gets
 -- another (crm_promote_external_ids). Returns one row per removed link: its `position`, counted from 1. Uses

@@ -115,8 +115,8 @@ export async function askPgbench(scope: Scope, url: string, { text, values }: Qu
     () => undefined,
   );
   if (version === undefined) return { name: 'pgbench, prepared', goal, way: undefined };
-  const inSql = values([]).map((value) =>
-    Array.isArray(value) ? "array[concat('OXF', :number::bigint)]" : `'${value}'`,
+  const inSql = values(['any']).map((value) =>
+    value === 'any' ? "concat('OXF', :number::bigint)" : `'${value}'`,
   );
   const statement = text.replace(/\$(\d+)/g, (_, number) => inSql[Number(number) - 1] as string);
   const script = join(tmpdir(), `crm-schema-bench-${process.pid}.sql`);

@@ -1,4 +1,7 @@
-import { contactExternalIdResolve } from '../../src/generated/contact_external_ids.js';
+import {
+  contactExternalIdResolve,
+  contactExternalIdResolveOne,
+} from '../../src/generated/contact_external_ids.js';
 import { createTenant } from './fleet.js';
 import { type Row, timed } from './harness.js';
 import { askDrizzle, askKysely, askPgbench, askPostgresJs, type Question } from './look-up-peers.js';
@@ -21,18 +24,23 @@ export async function* lookUps(scope: Scope): AsyncGenerator<Row> {
   const { contactExternalIdResolve: resolve, contactExternalIdResolveMany, withNamedStatements } = ours.api;
   const named = withNamedStatements(client);
   const record = { organisationId, provider: 'reapit', entityType: 'contact' } as const;
-  const { text, parameterNames } = contactExternalIdResolve;
-  const question: Question = {
+  const questionOf = ({ text, parameterNames }: { text: string; parameterNames: string[] }): Question => ({
     ...record,
     text,
     values(externalIds) {
-      const given: Record<string, unknown> = { ...record, externalIds };
+      const given: Record<string, unknown> = { ...record, externalIds, externalId: externalIds[0] };
       return parameterNames.map((name) => given[name]);
     },
-  };
+  });
+  const [question, ofMany] = [contactExternalIdResolveOne, contactExternalIdResolve].map(questionOf) as [
+    Question,
+    Question,
+  ];
+  const { text } = question;
   const drizzle = await scope.peer('drizzle-orm', () => askDrizzle(scope, url, question));
   const kysely = await scope.peer('kysely', () => askKysely(scope, url, question));
   const postgresJs = await scope.peer('postgres', () => askPostgresJs(scope, url, question));
+  const postgresJsForMany = await scope.peer('postgres', () => askPostgresJs(scope, url, ofMany));
   yield {
     work: 'find the contact of one external id',
     unit: 'ms',
@@ -80,7 +88,7 @@ export async function* lookUps(scope: Scope): AsyncGenerator<Row> {
       scope.besidePeer(
         'postgres',
         ': the same statement',
-        postgresJs && timed(fewer, () => postgresJs(manyIds())),
+        postgresJsForMany && timed(fewer, () => postgresJsForMany(manyIds())),
         {
           ratio: 1,
         },

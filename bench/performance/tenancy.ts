@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { contactExternalIdResolve } from '../../src/generated/contact_external_ids.js';
+import { contactExternalIdResolveOne } from '../../src/generated/contact_external_ids.js';
 import { startDelay } from '../delay.js';
 import { createTenant } from './fleet.js';
 import { type Row, timed } from './harness.js';
@@ -30,8 +30,8 @@ export async function* tenancy(scope: Scope): AsyncGenerator<Row> {
     );
   };
   const raw = ({ pool, organisationId }: Awaited<ReturnType<typeof poolOf>>) => {
-    const { text, parameterNames } = contactExternalIdResolve;
-    const given: Record<string, unknown> = { organisationId, ...record, externalIds: [record.externalId] };
+    const { text, parameterNames } = contactExternalIdResolveOne;
+    const given: Record<string, unknown> = { organisationId, ...record };
     const values = parameterNames.map((name) => given[name]);
     return timed(calls, () => pool.query({ name: 'raw', text, values }));
   };

@@ -108,12 +108,10 @@ export async function contactExternalIdResolve(
   client: Queryable,
   params: ContactExternalIdResolveParams,
 ): Promise<string | null> {
-  checkParameter('params', params);
-  const { externalId, ...rest } = params;
-  const contacts = await contactExternalIdResolveMany(client, { ...rest, externalIds: [externalId] }).catch(
-    withoutRow,
-  );
-  return contacts.get(externalId) ?? null;
+  checkOrganisation(params);
+  checkRecord(params);
+  const [row] = await queries.contactExternalIdResolveOne.run(params, client);
+  return row?.contactId ?? null;
 }
 
 /**

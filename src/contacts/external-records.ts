@@ -52,11 +52,12 @@ export function toExternalId(id: string | number | bigint): string {
 }
 
 /**
- * Checks one record of a batch.
+ * Checks a record.
  *
+ * @param rowIndex the element of a batch, for the error
  * @throws CrmSchemaError naming the field and the element of the batch
  */
-export function checkRecord(record: ExternalRecord, rowIndex: number): void {
+export function checkRecord(record: ExternalRecord, rowIndex?: number): void {
   const at = (field: string): InputLocation => ({ field, rowIndex });
   checkObject(at('element'), record);
   checkProvider(at('provider'), record.provider);

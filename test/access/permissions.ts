@@ -39,6 +39,7 @@ export const readOnly: QueryName[] = [
   'contactExternalIdListByContacts',
   'contactExternalIdLock',
   'contactExternalIdResolve',
+  'contactExternalIdResolveOne',
   'contactIdentityChangeList',
   'contactReferenceCheckMany',
   'externalRecordListByContacts',

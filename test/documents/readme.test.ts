@@ -140,6 +140,7 @@ const queriesOf: Record<string, QueryName[]> = {
   ],
   contactExternalIdLink: ['contactExternalIdLink', 'contactExternalIdLinkAlias'],
   contactExternalIdListByContact: ['contactExternalIdListByContacts'],
+  contactExternalIdResolve: ['contactExternalIdResolveOne'],
   contactExternalIdMatchMany: ['contactExternalIdResolve'],
   contactExternalIdResolveMany: ['contactExternalIdResolve'],
   credentialsCheckKeys: ['credentialsCountByKey'],

@@ -376,6 +376,12 @@ export async function createSamples(pool: pg.Pool): Promise<Samples> {
     contactExternalIdResolve: [
       { organisationId, provider: 'reapit', entityType: 'contact', externalIds: ['1', '2', 'unknown'] },
     ],
+    contactExternalIdResolveOne: ['1', 'unknown'].map((externalId) => ({
+      organisationId,
+      provider: 'reapit',
+      entityType: 'contact',
+      externalId,
+    })),
     contactExternalIdUnlink: [{ ...record('4'), contactIds: [goneId] }],
     contactIdentityChangeList: [{ organisationId, contactId: mergedId, limit: 50 }],
     contactMerge: [bothId, nobody].map((fromContactId) => ({

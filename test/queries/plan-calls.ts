@@ -46,6 +46,7 @@ export async function callsOf(tenant: Tenant): Promise<Call> {
     intoEntityTypes: each('contact'),
     fromExternalIds: contacts.map(({ externalId }) => externalId),
     intoExternalIds: contacts.map(({ externalId }) => `${externalId} again`),
+    externalId: contacts[0]?.externalId,
     externalIds: contacts.map(({ externalId }) => externalId),
     connectionIds: [connectionId],
     fromConnectionId: null,

@@ -113,6 +113,10 @@ export const expectations: Record<QueryName, Expectation> = {
     indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
     buffers: 700,
   },
+  contactExternalIdResolveOne: {
+    indexes: ['contact_external_ids_pkey', 'contact_external_id_aliases_pkey'],
+    buffers: 15,
+  },
   contactExternalIdUnlink: { indexes: [...mappings, ...aliases, ...liveConnection.indexes], buffers: 3000 },
   contactExportConflicts: {
     indexes: ['crm_sync_conflicts_contact_id_idx', 'crm_connections_pkey'],

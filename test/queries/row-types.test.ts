@@ -19,6 +19,7 @@ const api = { ...rootApi, ...credentialsApi };
 const internal: QueryName[] = [
   'connectionCancelRun',
   'contactExternalIdLinkAlias',
+  'contactExternalIdResolveOne',
   'connectionDropWork',
   'contactExportConflicts',
   'contactExportContacts',

@@ -206,6 +206,14 @@ export const samples: Readonly<Record<string, Samples>> = {
     entityType: 'contact',
     externalIds: ['OXF1', 'oxf1', 'unknown'],
   }),
+  contactExternalIdResolveOne: application(
+    ...['OXF1', 'oxf1', 'unknown'].map((externalId) => ({
+      organisationId,
+      provider: 'reapit',
+      entityType: 'contact',
+      externalId,
+    })),
+  ),
   contactExternalIdUnlink: application({ ...record('Ω 1', 'agentos'), ...changed, contactIds: [four] }),
   contactIdentityChangeList: application(
     { organisationId, contactId: four, beforeId: null, limit: 10 },
