@@ -4754,6 +4754,50 @@ $$;
 COMMENT ON FUNCTION public.crm_refuse_data_loss(lost text) IS 'For migrations: fails with CRM03 unless crm_schema.allow_data_loss is on.';
 
 --
+-- Name: crm_refuse_interrupted_builds(text[], regclass); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_refuse_interrupted_builds(columns text[], on_table regclass DEFAULT 'public.crm_sync_log'::regclass) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  invalid text;
+  repairs text;
+begin
+  select
+    string_agg(found.name, ', ' order by found.name),
+    string_agg(format('drop index concurrently %s', found.name), '; ' order by found.name)
+  into
+    invalid,
+    repairs
+  from (
+    select pg_index.indexrelid::regclass::text as name
+    from pg_partition_tree(on_table) as partition
+    inner join pg_index
+      on pg_index.indrelid = partition.relid
+    where not pg_index.indisvalid
+      and array(
+        select pg_get_indexdef(pg_index.indexrelid, key_number, true)
+        from generate_series(1, pg_index.indnkeyatts) as key_number
+      ) = columns
+  ) as found;
+  if invalid is not null then
+    raise exception using
+      errcode = 'CRM01',
+      message = format('the build of an index was interrupted: %s', invalid),
+      hint = format('Run: %s; then build it again (docs/operations/upgrade.md), or let this migration build it.', repairs);
+  end if;
+end
+$$;
+
+--
+-- Name: FUNCTION crm_refuse_interrupted_builds(columns text[], on_table regclass); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_refuse_interrupted_builds(columns text[], on_table regclass) IS 'For migrations: fails with CRM01 if a table or a partition of it has an invalid index on these columns, as CREATE INDEX CONCURRENTLY leaves it when it is interrupted. CREATE INDEX on the parent would take it over, and nothing would use either. Call it after crm_wait_for_vacuum, which waits for a build that still runs. Omit the last parameter, which is crm_sync_log.';
+
+--
 -- Name: crm_request_unpushed_records(); Type: FUNCTION; Schema: public; Owner: -
 --
 
@@ -10613,6 +10657,12 @@ REVOKE ALL ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider 
 --
 
 REVOKE ALL ON FUNCTION public.crm_refuse_data_loss(lost text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_refuse_interrupted_builds(columns text[], on_table regclass); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_refuse_interrupted_builds(columns text[], on_table regclass) FROM PUBLIC;
 
 --
 -- Name: FUNCTION crm_request_unpushed_records(); Type: ACL; Schema: public; Owner: -

@@ -4,7 +4,8 @@
 --          failed, which may name another contact than the record's, so that the erasure of a person finds them however
 --          large the log is.
 -- Locks:   crm_sync_log SHARE, with its partitions: writes wait until the index is built. It is tried for a tenth of a
---          second at a time, up to a hundred times. An index of a partition that has been built beforehand is used:
+--          second at a time, up to a hundred times. Before that, SHARE UPDATE EXCLUSIVE waits for vacuum. An index of a
+--          partition that has been built beforehand is used:
 --            create index concurrently crm_sync_log_2026_11_external_id_idx on crm_sync_log_2026_11
 --              (organisation_id, external_id)
 --              where external_id is not null and (internal_id is null or error is not null);
@@ -17,37 +18,54 @@ set local statement_timeout = '30min';
 
 select crm_require_schema(current_schema());
 
--- An interrupted build leaves an index that CREATE INDEX takes over, and then the one of the log is not valid either.
-do $$
+create function crm_refuse_interrupted_builds(columns text[], on_table regclass default 'crm_sync_log')
+returns void
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
 declare
   invalid text;
-  statements text;
+  repairs text;
 begin
   select
-    string_agg(pg_index.indexrelid::regclass::text, ', ' order by pg_index.indexrelid::regclass::text),
-    string_agg(
-      format('drop index concurrently %s', pg_index.indexrelid::regclass),
-      '; ' order by pg_index.indexrelid::regclass::text
-    )
+    string_agg(found.name, ', ' order by found.name),
+    string_agg(format('drop index concurrently %s', found.name), '; ' order by found.name)
   into
     invalid,
-    statements
-  from pg_partition_tree('crm_sync_log') as partition
-  inner join pg_index
-    on pg_index.indrelid = partition.relid
-  where not pg_index.indisvalid
-    and pg_index.indnatts = 2
-    and pg_get_indexdef(pg_index.indexrelid, 1, true) = 'organisation_id'
-    and pg_get_indexdef(pg_index.indexrelid, 2, true) = 'external_id'
-    and pg_index.indpred is not null;
+    repairs
+  from (
+    select pg_index.indexrelid::regclass::text as name
+    from pg_partition_tree(on_table) as partition
+    inner join pg_index
+      on pg_index.indrelid = partition.relid
+    where not pg_index.indisvalid
+      and array(
+        select pg_get_indexdef(pg_index.indexrelid, key_number, true)
+        from generate_series(1, pg_index.indnkeyatts) as key_number
+      ) = columns
+  ) as found;
   if invalid is not null then
     raise exception using
       errcode = 'CRM01',
       message = format('the build of an index was interrupted: %s', invalid),
-      hint = format('Run: %s; then build it again (docs/operations/upgrade.md), or let this migration build it.', statements);
+      hint = format('Run: %s; then build it again (docs/operations/upgrade.md), or let this migration build it.', repairs);
   end if;
 end
 $$;
+
+comment on function crm_refuse_interrupted_builds(text[], regclass) is
+  'For migrations: fails with CRM01 if a table or a partition of it has an invalid index on these columns, as CREATE INDEX CONCURRENTLY leaves it when it is interrupted. CREATE INDEX on the parent would take it over, and nothing would use either. Call it after crm_wait_for_vacuum, which waits for a build that still runs. Omit the last parameter, which is crm_sync_log.';
+
+revoke execute
+on function crm_refuse_interrupted_builds(text[], regclass)
+from public;
+
+select crm_give_to_owner(array['function crm_refuse_interrupted_builds(text[], regclass)']);
+
+select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
+
+select crm_refuse_interrupted_builds(array['organisation_id', 'external_id']);
 
 select crm_run_in_schema($create$
 create index crm_sync_log_external_id_idx
@@ -69,4 +87,8 @@ set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
 
+select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
+
 select crm_run_in_schema('drop index %1$I.crm_sync_log_external_id_idx');
+
+drop function crm_refuse_interrupted_builds(text[], regclass);

@@ -16,6 +16,9 @@ set local statement_timeout = '30min';
 
 select crm_require_schema(current_schema());
 
+-- Waits for a build that still runs, too.
+select crm_wait_for_vacuum(array['crm_sync_runs']::regclass[]);
+
 -- An interrupted build leaves an index that nothing uses.
 do $$
 declare
@@ -38,8 +41,6 @@ begin
 end
 $$;
 
-select crm_wait_for_vacuum(array['crm_sync_runs']::regclass[]);
-
 select crm_run_in_schema($create$
 create index if not exists crm_sync_runs_open_expires_at_idx
   on %1$I.crm_sync_runs (expires_at)
@@ -55,5 +56,7 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
+
+select crm_wait_for_vacuum(array['crm_sync_runs']::regclass[]);
 
 select crm_run_in_schema('drop index %1$I.crm_sync_runs_open_expires_at_idx');

@@ -7,7 +7,7 @@
 --          partition that has been built beforehand is used:
 --            create index concurrently crm_sync_log_2026_11_contact_idx on crm_sync_log_2026_11 (internal_id)
 --              where internal_id is not null;
---          If every partition has one, writes wait for an instant.
+--          If every partition has one, writes wait for an instant. One whose build was interrupted is refused.
 -- Scans:   crm_sync_log, but not the partitions that have such an index: about two seconds for a million events.
 -- Down:    drops the index (crm_sync_log ACCESS EXCLUSIVE); loses no data.
 
@@ -18,33 +18,14 @@ select crm_require_schema(current_schema());
 
 select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
 
+select crm_refuse_interrupted_builds(array['internal_id']);
+
 select crm_run_in_schema('lock table %1$I.crm_sync_log in share mode');
 
 -- squawk-ignore require-concurrent-index-creation
 create index crm_sync_log_contact_idx
   on crm_sync_log (internal_id)
   where internal_id is not null;
-
--- Of a build that was interrupted, the planner would use nothing, and 0057 would drop what it uses now.
-do $$
-declare
-  unusable text;
-begin
-  select string_agg(indexrelid::regclass::text, ', ' order by indexrelid::regclass::text)
-  into unusable
-  from pg_partition_tree('crm_sync_log_contact_idx')
-  inner join pg_index
-    on indexrelid = relid
-  where isleaf
-    and not indisvalid;
-  if unusable is not null then
-    raise exception using
-      errcode = 'CRM01',
-      message = format('not valid: %s', unusable),
-      hint = format('An interrupted build leaves such an index. Run: drop index concurrently %s; then build it again.', unusable);
-  end if;
-end
-$$;
 
 comment on index crm_sync_log_contact_idx is
   'Finds the events of a contact, in no order. Without their times, so that its keys repeat and are stored once; and without the organisation, because a contact has only one.';

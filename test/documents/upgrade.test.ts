@@ -113,7 +113,7 @@ describe.each([
   test('is refused if its build was interrupted, and the error says what to drop', async () => {
     const statement = await statementOf('docs/operations/upgrade.md');
     await interrupt(statement.replaceAll('crm_sync_log_2026_11', month), month);
-    const dropping = `drop index concurrently ${month}_${suffix}`;
+    const dropping = `drop index concurrently public.${month}_${suffix}`;
     await expect(migrateTo(database, logins, file + 1)).rejects.toMatchObject({
       code: 'CRM01',
       message: expect.stringContaining(`${month}_${suffix}`),

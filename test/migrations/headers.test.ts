@@ -116,8 +116,12 @@ describe.each(migrations)('$file', (migration) => {
       [...migration[half].matchAll(pattern)].flatMap(
         ([, list = '']) => list.match(/\w*(?:crm|contact)\w+/g) ?? [],
       );
-    const locked = names(/crm_run_in_schema\(\s*'lock table (.*) in /g);
-    expect(names(/crm_wait_for_vacuum\(array\[(.*)\]/g)).toEqual(expect.arrayContaining(locked));
+    const statement = String.raw`crm_run_in_schema\(\s*(?:'|\$\w*\$)\s*`;
+    const locked = names(new RegExp(`${statement}lock table (.*) in `, 'g'));
+    const indexed = names(new RegExp(`${statement}create (?:unique )?index[^;$]* on %1\\$I\\.(\\w+)`, 'g'));
+    const waited = names(/crm_wait_for_vacuum\(array\[(.*)\]/g);
+    expect(waited).toEqual(expect.arrayContaining([...locked, ...indexed]));
+    if (new RegExp(`${statement}drop index`).test(migration[half])) expect(waited).not.toEqual([]);
   });
 
   test('has lower-case keywords and no select *', () => {
