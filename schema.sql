@@ -1876,7 +1876,7 @@ begin
     raise exception using
       errcode = 'CRM04',
       message = format('the contact was merged into %s', stranger),
-      hint = 'They are one person: erase that contact, which erases this one, too.';
+      hint = 'If that merge was a mistake, undo it first (contactMergeUndo). If they are one person, erase that contact, which erases this one, too.';
   end if;
 
   -- Step 3. Every id they had.
@@ -5881,7 +5881,7 @@ begin
     raise exception using
       errcode = 'CRM01',
       message = format('detached months cannot be searched: %s', closed),
-      hint = 'They have another owner or other columns than crm_sync_log, or partitions of their own. Drop them, give them the owner and the columns of the log, or move them to another schema and erase there.';
+      hint = 'They have another owner or other columns than crm_sync_log, or partitions of their own. Drop them, or give them the owner and the columns of the log.';
   end if;
 
   return query

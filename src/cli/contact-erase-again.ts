@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { contactEraseAgain } from '../erasure/erase-again.js';
 import { type ErasureProof, isProofs } from '../erasure/proofs.js';
 import type { RepeatedErasure } from '../erasure/repetition.js';
-import { isBlocked, withErasingConnection } from './erasing-connection.js';
+import { isBlocked, nameKeptMonths, withErasingConnection } from './erasing-connection.js';
 import { readErasureKey } from './erasure-key.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatQuantity } from './numbers.js';
@@ -14,13 +14,21 @@ export async function eraseAgain(
   { dryRun: isDryRun = false, json }: { dryRun?: boolean; json?: boolean },
 ): Promise<void> {
   const proofs = await readProofs(file);
+  if (proofs.length === 0) {
+    throw new UnmetCondition(
+      'The file has no proofs: take the last one from before the restore. The database has only those of the backup.',
+    );
+  }
   const key = readErasureKey();
   const { repeated, blockers } = await withErasingConnection(
     'The proofs before were repeated',
-    async (client, sessions) => ({
-      repeated: await contactEraseAgain(client, key, proofs, { isDryRun }),
-      blockers: sessions.last,
-    }),
+    async (client, sessions) => {
+      await nameKeptMonths(client);
+      return {
+        repeated: await contactEraseAgain(client, key, proofs, { isDryRun }),
+        blockers: sessions.last,
+      };
+    },
   );
   await printResult(
     json ? formatJson({ isDryRun, keyId: key.id, repeated }) : report(repeated, isDryRun).join('\n'),
@@ -39,6 +47,11 @@ export async function eraseAgain(
           `${formatQuantity(countOf(repeated, 'other_key'), 'proof')} of another key: run it again with that key. This one is ${key.id}.`,
         ]),
     ...organisationsBack(repeated),
+    ...(repeated.every(({ isHostSearched }) => isHostSearched)
+      ? []
+      : [
+          'contacts was not searched, because this user may not read all of it: grant it select (id, organisation_id), without row-level security, and run it again; or compare the ids yourself (ErasureKey.hashContact).',
+        ]),
   ];
   if (failed.length > 0) {
     throw new Error(
@@ -57,6 +70,7 @@ function report(repeated: readonly RepeatedErasure[], isDryRun: boolean): string
   const toDelete = contactsOf(repeated, ['erased', 'absent', 'organisation_erased']);
   const returned = contactsOf(repeated, ['returned']);
   return [
+    `Read ${formatQuantity(repeated.length, 'proof')}.`,
     isDryRun
       ? `Would erase ${erased} again; ${absent} have not come back.`
       : `Erased ${erased} again; ${absent} had not come back.`,

@@ -1,15 +1,15 @@
 import type { Command } from 'commander';
 import type pg from 'pg';
 import { type ContactErasure, contactErase } from '../erasure/contact-erasure.js';
-import { erasureKeyVariable } from '../erasure/erasure-key.js';
+import { type ErasureKey, erasureKeyVariable } from '../erasure/erasure-key.js';
 import { asOwner } from '../erasure/own-errors.js';
 import { eraseAgain } from './contact-erase-again.js';
-import { lockHelp, withErasingConnection } from './erasing-connection.js';
+import { lockHelp, nameKeptMonths, withErasingConnection } from './erasing-connection.js';
 import { readErasureKey } from './erasure-key.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatQuantity } from './numbers.js';
 import { checkProduction, parseUuid } from './options.js';
-import { formatJson, formatTable, printResult } from './text.js';
+import { formatJson, formatTable, printMessage, printResult } from './text.js';
 
 interface EraseOptions {
   organisation?: string;
@@ -68,8 +68,10 @@ async function erase(options: EraseOptions, command: Command): Promise<void> {
   if (!dryRun) checkProduction(options, command, 'erase');
   const key = readErasureKey();
   const erasure = await withErasingConnection('Nothing was erased', async (client) => {
+    await nameKeptMonths(client);
     await client.query('begin');
     const merges = dryRun ? await mergesInto(client, organisation, contact) : [];
+    const keyNote = await noteOnKey(client, key);
     const erased = await contactErase(client, key, { organisationId: organisation, contactId: contact });
     if (rowsOf(erased) === 0) {
       await client.query('rollback');
@@ -78,13 +80,18 @@ async function erase(options: EraseOptions, command: Command): Promise<void> {
       );
     }
     await client.query(dryRun ? 'rollback' : 'commit');
-    return { ...erased, merges };
+    return { ...erased, merges, keyNote };
   });
-  const { erasureId, merges, ...rest } = erasure;
+  const { erasureId, merges, keyNote, ...rest } = erasure;
+  if (keyNote !== null) printMessage(keyNote);
   await printResult(
     options.json
-      ? formatJson(dryRun ? { isDryRun: true, ...rest, merges } : { isDryRun: false, erasureId, ...rest })
-      : [...erasureReport(erasure, dryRun), ...mergeReport(merges)].join('\n'),
+      ? formatJson(
+          dryRun
+            ? { isDryRun: true, keyId: key.id, ...rest, merges }
+            : { isDryRun: false, erasureId, keyId: key.id, ...rest },
+        )
+      : [...erasureReport(erasure, key, dryRun), ...mergeReport(merges)].join('\n'),
   );
 }
 
@@ -96,7 +103,11 @@ function rowsOf({ counts }: ContactErasure): number {
   );
 }
 
-function erasureReport({ erasureId, contactIds, counts }: ContactErasure, isDryRun: boolean): string[] {
+function erasureReport(
+  { erasureId, contactIds, counts }: ContactErasure,
+  key: ErasureKey,
+  isDryRun: boolean,
+): string[] {
   const { crm_sync_runs: runs = 0, ...tables } = counts;
   const rows = Object.entries(tables).filter(([, count]) => count > 0);
   return [
@@ -105,8 +116,28 @@ function erasureReport({ erasureId, contactIds, counts }: ContactErasure, isDryR
       'lr',
       rows.map(([name, count]) => [name, formatQuantity(count, 'row')]),
     ),
-    ...(isDryRun ? [] : [`Proof: ${erasureId} in crm_erasures.`]),
+    ...(isDryRun
+      ? [`The proof would be under key ${key.id}.`]
+      : [
+          `Proof: ${erasureId} in crm_erasures, under key ${key.id}.`,
+          'Delete in your own tables; nothing connects these contacts any more:',
+          ...contactIds.map((id) => `  ${id}`),
+        ]),
   ];
+}
+
+/** A key that was mistyped or made anew is a valid key, but nobody could repeat its erasures after a restore. */
+async function noteOnKey(client: pg.Client, key: ErasureKey): Promise<string | null> {
+  const { rows } = await asOwner(() =>
+    client.query(
+      'select count(*) > 0 as "areProofs", count(*) filter (where key_id = $1) > 0 as "isKnown" from crm_erasures',
+      [key.id],
+    ),
+  );
+  const [{ areProofs, isKnown }] = rows;
+  return areProofs && !isKnown
+    ? `No earlier proof is under key ${key.id}: make sure that it is the right one, and kept.`
+    : null;
 }
 
 /** A merge that makes somebody else the same person. */

@@ -50,9 +50,10 @@ async function listErasures({ contact, json }: ErasuresOptions): Promise<void> {
       json ? formatJson({ contactId: contact, keyId: key.id, erasures }) : listOfContact(erasures),
     );
   if (erasures.length > 0) return;
+  const organisations = all.filter(({ subject }) => subject === 'organisation').length;
   const others = all.filter(({ subject, keyId }) => subject === 'contact' && keyId !== key.id).length;
   throw new UnmetCondition(
-    `No proof of key ${key.id} is of this contact.${others === 0 ? '' : ` ${formatQuantity(others, 'proof')} of another key: ask with that one, too.`}`,
+    `No proof of key ${key.id} is of this contact.${others === 0 ? '' : ` ${formatQuantity(others, 'proof')} of another key: ask with that one, too.`}${organisations === 0 ? '' : ` Nor does the erasure of a whole organisation name its contacts: ${formatQuantity(organisations, 'organisation')} in the list.`}`,
   );
 }
 

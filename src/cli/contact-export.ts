@@ -62,7 +62,7 @@ async function exportContact({ organisation, contact }: ExportOptions): Promise<
   }
   if (head.monthsNotRead.length > 0) {
     throw new UnmetCondition(
-      `The user may not read ${head.monthsNotRead.join(', ')}, so the events of then are missing: run it as the owner of crm_sync_log.`,
+      `Events are missing, because these months could not be read: ${head.monthsNotRead.join(', ')}. Run it as the owner of crm_sync_log, and give these tables its owner and its columns.`,
     );
   }
 }

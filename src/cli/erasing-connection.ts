@@ -1,8 +1,10 @@
 import type pg from 'pg';
+import { readKeptMonths } from '../partitions/kept-months.js';
 import { BlockingSessions } from '../statements/blocking-sessions.js';
 import { isThroughPooler, serverProcess } from '../statements/dedicated-connection.js';
 import { sqlStates } from '../statements/sqlstates.js';
 import { withWatchedConnection } from './database.js';
+import { printMessage } from './text.js';
 
 /**
  * Runs `work`, which erases, with a connection of the owner. It waits five seconds for each lock, unless the user has set
@@ -37,6 +39,15 @@ export function withErasingConnection<Result>(
         throw error;
       });
   });
+}
+
+/** Says which months of the log are not searched, because they are kept under other names. */
+export async function nameKeptMonths(client: pg.Client): Promise<void> {
+  const months = await readKeptMonths(client);
+  if (months.length === 0) return;
+  printMessage(
+    `Not searched: ${months.join(', ')}. They were months of the log, and are kept under other names: erase there yourself (docs/operations/erasure.md).`,
+  );
 }
 
 /** Whether the server gave up waiting for a lock. */

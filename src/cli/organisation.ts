@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { erasureKeyVariable } from '../erasure/erasure-key.js';
 import { organisationErase, organisationRows } from '../erasure/organisation-erasure.js';
-import { lockHelp, withErasingConnection } from './erasing-connection.js';
+import { lockHelp, nameKeptMonths, withErasingConnection } from './erasing-connection.js';
 import { readErasureKey } from './erasure-key.js';
 import { UnmetCondition } from './exit-codes.js';
 import { formatNumber, formatQuantity } from './numbers.js';
@@ -51,6 +51,7 @@ async function eraseOrganisation(options: EraseOptions, command: Command): Promi
     const rows = await organisationRows(client, organisationId);
     const total = sumOf(rows);
     if (total === 0) throw new UnmetCondition(`Nothing is kept of organisation ${organisationId}.`);
+    await nameKeptMonths(client);
     if (key === null) return { erasureId: null, counts: rows };
     const progress = showProgress('Erasing');
     try {
@@ -76,7 +77,7 @@ async function eraseOrganisation(options: EraseOptions, command: Command): Promi
             'lr',
             Object.entries(counts).map(([name, count]) => [name, formatNumber(count)]),
           ),
-          ...(dryRun ? [] : [`Proof: ${erasureId} in crm_erasures.`]),
+          ...(key === null ? [] : [`Proof: ${erasureId} in crm_erasures, under key ${key.id}.`]),
         ].join('\n'),
   );
 }

@@ -1,3 +1,5 @@
+import { CrmSchemaError } from '../errors.js';
+import { readKeptMonths } from '../partitions/kept-months.js';
 import { checkDedicatedConnection, type DedicatedConnection } from '../statements/dedicated-connection.js';
 import { checkParameter, checkUuid, refuse } from '../validation.js';
 import type { ErasureKey } from './erasure-key.js';
@@ -31,7 +33,8 @@ export interface OrganisationErasure {
  *
  * @param client a dedicated connection of the owner
  * @param key the key of the proof
- * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`; `invalid_input`
+ * @throws CrmSchemaError `not_permitted` if the user is not the owner, `schema_not_found`; `invalid_input`;
+ *   `partitions_refused` if a month that is kept under another name has events of the organisation
  * @throws Error of the server: CRM04 while a CRM is connected, or its credentials have still to be revoked; CRM01 if a month
  *   of the log that was detached cannot be searched, or row-level security may hide rows from the owner
  */
@@ -46,6 +49,7 @@ export async function organisationErase(
   if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= 100_000))
     refuse({ field: 'batchSize' }, 'must be a whole number from 1 to 100,000');
   await checkDedicatedConnection(client);
+  await refuseKeptEvents(client, organisationId);
   const values = [organisationId, key.hashOrganisation(organisationId), key.id, batchSize];
   for (;;) {
     const batch = await eraseBatch(client, values);
@@ -80,6 +84,21 @@ export async function organisationRows(
     if (count > 0) counts[countedAs] = (counts[countedAs] ?? 0) + count;
   }
   return counts;
+}
+
+/** The foreign key of a month that is kept under another name would refuse the last step, the connections. */
+async function refuseKeptEvents(client: DedicatedConnection, organisationId: string): Promise<void> {
+  for (const name of await readKeptMonths(client)) {
+    const { rows } = await asOwner(() =>
+      client.query(`select 1 from ${name} where organisation_id = $1::uuid limit 1`, [organisationId]),
+    );
+    if (rows.length > 0) {
+      throw new CrmSchemaError(
+        'partitions_refused',
+        `${name} was a month of the log, and has events of the organisation: delete them there first.`,
+      );
+    }
+  }
 }
 
 /** Erases a batch, in a transaction of its own. */

@@ -38,6 +38,8 @@ export interface RepeatedErasure {
    * may read it: delete them there, unless they have returned.
    */
   contactIds: string[];
+  /** False if the owner may not read all of the host's `contacts`: the person may still be there. */
+  isHostSearched: boolean;
   /** How many rows were deleted or rewritten, by table; only if `erased`. */
   counts?: Record<string, number>;
   /** Why, in the server's words, which may name a contact; only if `failed`. */
@@ -49,7 +51,7 @@ export interface RepeatedErasure {
   };
 }
 
-type Result = Omit<RepeatedErasure, 'organisationId' | 'erasureId' | 'contactIds'> & {
+type Result = Omit<RepeatedErasure, 'organisationId' | 'erasureId' | 'contactIds' | 'isHostSearched'> & {
   contactIds?: string[];
 };
 
@@ -68,7 +70,9 @@ export class Repetition {
 
   async repeat(proof: ErasureProof): Promise<RepeatedErasure> {
     const { organisationId, erasureId } = proof;
-    return { organisationId, erasureId, contactIds: [], ...(await this.#repeat(proof)) };
+    const result = await this.#repeat(proof);
+    const isHostSearched = this.#organisations.get(organisationId)?.hostContacts !== null;
+    return { organisationId, erasureId, contactIds: [], isHostSearched, ...result };
   }
 
   async #repeat(proof: ErasureProof): Promise<Result> {
@@ -91,7 +95,7 @@ export class Repetition {
             (record.account === null || account === null || record.account === account),
         ),
     );
-    const inHost = proof.subjectHashes.flatMap((hash) => hostContacts.get(hash) ?? []);
+    const inHost = proof.subjectHashes.flatMap((hash) => hostContacts?.get(hash) ?? []);
     const contactIds = [...new Set([...present, ...inHost])];
     if (this.#isStored(proof) && (await isLinkedSince(this.client, proof, present)))
       return { outcome: 'returned', contactIds };

@@ -7,8 +7,8 @@ import type { ErasureProof } from './proofs.js';
 export interface KnownOrganisation {
   /** The contacts that the tables of this schema know. */
   contacts: Map<string, string>;
-  /** Those of the host's own table; none if the owner of these tables may not read it. */
-  hostContacts: Map<string, string>;
+  /** Those of the host's own table; null if the owner of these tables may not read all of it. */
+  hostContacts: Map<string, string> | null;
   /** The records of erased people, by connection, wherever they stand without being linked. */
   records: {
     hash: string;
@@ -48,13 +48,14 @@ export async function readOrganisation(
     await run(union([...contactsBesideTheLog, ...logged(contactsIn)]), [organisationId]),
   );
   const [host] = await run(hostTable, []);
-  const hostContacts = byHash(
+  const hostContacts =
     host === undefined
-      ? []
-      : await run(`select id::text as id from ${host.name} where organisation_id = $1::uuid`, [
-          organisationId,
-        ]),
-  );
+      ? null
+      : byHash(
+          await run(`select id::text as id from ${host.name} where organisation_id = $1::uuid`, [
+            organisationId,
+          ]),
+        );
   const records =
     hashes.length === 0
       ? []
@@ -114,14 +115,15 @@ export async function otherMerge(
   return `contact ${merge.from} is merged into ${merge.into} here, and ${merge.other} was not erased. Undo merge ${merge.operation} (contactMergeUndo), and run it again; only if they are one person, erase that one as well, with contact erase`;
 }
 
-/** The host's own contacts, if the owner of these tables may read them. */
+/** The host's own contacts, if the owner of these tables may read all of them. */
 const hostTable = `
   select confrelid::regclass::text as name
   from pg_constraint
   where conrelid = 'contact_external_ids'::regclass
     and conname = 'contact_external_ids_contact_id_fkey'
     and has_column_privilege(confrelid, 'id', 'select')
-    and has_column_privilege(confrelid, 'organisation_id', 'select')`;
+    and has_column_privilege(confrelid, 'organisation_id', 'select')
+    and not row_security_active(confrelid)`;
 
 /** $1: the organisation. */
 const contactsBesideTheLog = [

@@ -35,8 +35,8 @@ export interface ContactExportHead {
   /** If the contact was merged into another one: that one, whose export has the rest of what is kept. */
   mergedIntoId: string | null;
   /**
-   * The months of the log that are detached from it and that the user may not read, by the names of their tables. Their
-   * events are missing: export as the owner of the log.
+   * The months of the log that are detached from it and could not be read, by the names of their tables: the user may not
+   * read them, or they have another owner or other columns than the log. Their events are missing.
    */
   monthsNotRead: string[];
 }

@@ -9,13 +9,17 @@ export interface DetachedMonth {
   name: string;
   /** As it stands in SQL: quoted, and with its schema where the search_path needs it. */
   sqlName: string;
-  /** Whether the session may read all of it, and it has all columns of the log: one may be from before a column was added. */
+  /**
+   * Whether it is the log's owner's, the session may read all of it, and it has all columns of the log: one may be from
+   * before a column was added.
+   */
   isReadable: boolean;
 }
 
 /**
- * Tables of the log's owner in the log's schema, with the name of a month. One that was renamed is not the log's. A
- * month whose detach is unfinished is among them: PostgreSQL leaves its rows out of the log already.
+ * Tables in the log's schema with the name of a month, also of another owner, as after an archive was restored. One that
+ * was renamed is not the log's. A month whose detach is unfinished is among them: PostgreSQL leaves its rows out of the
+ * log already.
  */
 const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
   name: 'detachedMonths',
@@ -25,7 +29,8 @@ const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
     select
       month.relname::text as name,
       ${sqlNameOf('month')} as "sqlName",
-      pg_catalog.has_table_privilege(month.oid, 'select')
+      month.relowner = log.relowner
+        and pg_catalog.has_table_privilege(month.oid, 'select')
         and not pg_catalog.row_security_active(month.oid)
         and not exists (
           select from pg_catalog.pg_attribute as wanted
@@ -42,7 +47,6 @@ const detachedMonths = new PreparedQuery<{ pattern: string }, DetachedMonth>({
     from pg_catalog.pg_class as log
     inner join pg_catalog.pg_class as month
       on month.relnamespace = log.relnamespace
-      and month.relowner = log.relowner
     where log.oid = 'crm_sync_log'::regclass::oid
       and month.relkind in ('r', 'p')
       and not exists (

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { contactExternalIdLink, syncLogRecord } from '../../src/index.js';
 import { ErasureKey } from '../../src/migrations.js';
 import { agencyWithOttoline, log } from '../erasure/agency.js';
@@ -11,6 +11,7 @@ import { useDatabase } from '../support/database.js';
 import { placesOf } from '../support/erasure.js';
 import { useMember } from '../support/roles.js';
 import { waiting } from '../support/waiting.js';
+import { migrateTo, useInstallation, useLogins } from '../upgrades/installation.js';
 
 const database = useDatabase();
 const { pool, url } = database;
@@ -72,8 +73,42 @@ describe('contact erase', () => {
     const agency = await agencyWithOttoline(pool);
     const { code, stdout } = await run(['erase', ...person(agency), '--allow-production']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^Erased 2 contacts and ended 0 runs\.\n(.*\n)*Proof: \d+ in crm_erasures\.\n$/);
+    expect(stdout).toMatch(
+      /^Erased 2 contacts and ended 0 runs\.\n(.*\n)*Proof: \d+ in crm_erasures, under key [0-9a-f]{16}\.\nDelete in your own tables; nothing connects these contacts any more:\n( {2}[0-9a-f-]{36}\n){2}$/,
+    );
+    for (const id of [agency.ottoline, agency.duplicate]) expect(stdout).toContain(`  ${id}\n`);
     for (const text of agency.hers) expect(await placesOf(pool, text)).toEqual([]);
+  });
+
+  test('warns of a key that no earlier proof is under', async () => {
+    const [earlier, agency] = [await agencyWithOttoline(pool), await agencyWithOttoline(pool)];
+    await run(['erase', ...person(earlier), '--allow-production']);
+    const known = await run(['erase', ...person(agency), '--dry-run']);
+    expect(known).toMatchObject({ code: 0, stderr: '' });
+    expect(known.stdout).toMatch(/^The proof would be under key [0-9a-f]{16}\.$/m);
+    const other = { CRM_SCHEMA_ERASURE_KEY: randomBytes(32).toString('base64') };
+    expect(await run(['erase', ...person(agency), '--dry-run'], other)).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^No earlier proof is under key [0-9a-f]{16}: /),
+    });
+  });
+
+  test('names the months that are kept under other names, where it does not search', async () => {
+    const agency = await agencyWithOttoline(pool);
+    await pool.query(
+      `create table "Kept 2020_01" (like crm_sync_log including all);
+       alter table "Kept 2020_01" add constraint crm_sync_log_connection_id_fkey
+         foreign key (organisation_id, connection_id) references crm_connections (organisation_id, id)`,
+    );
+    try {
+      const { code, stderr } = await run(['erase', ...person(agency), '--dry-run']);
+      expect({ code, stderr }).toEqual({
+        code: 0,
+        stderr: expect.stringMatching(/^Not searched: "Kept 2020_01"\. They were months of the log/),
+      });
+    } finally {
+      await pool.query('drop table "Kept 2020_01"');
+    }
   });
 
   test('prints JSON', async () => {
@@ -208,14 +243,14 @@ describe('contact erasures', () => {
     const dryRun = await run(['erase', '--again', file, '--dry-run']);
     expect(dryRun).toMatchObject({
       code: 0,
-      stdout: expect.stringMatching(/^Would erase 1 again; \d+ have not come back\.\n/),
+      stdout: expect.stringMatching(/^Read \d+ proofs?\.\nWould erase 1 again; \d+ have not come back\.\n/),
       stderr: '',
     });
     expect(await placesOf(pool, agency.ottoline)).not.toEqual([]);
     const again = await run(['erase', '--again', file, '--allow-production']);
     expect(again).toMatchObject({ code: 0, stderr: '' });
     expect(again.stdout).toMatch(
-      /^Erased 1 again; \d+ had not come back\.\nDelete in your own tables, if they are there:\norganisation +contact\n/,
+      /^Read \d+ proofs?\.\nErased 1 again; \d+ had not come back\.\nDelete in your own tables, if they are there:\norganisation +contact\n/,
     );
     expect(again.stdout).toContain(`${agency.organisationId}  ${agency.ottoline}\n`);
     for (const line of again.stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
@@ -272,7 +307,7 @@ describe('contact erasures', () => {
     ]);
     expect(again).toMatchObject({
       code: 3,
-      stdout: 'Erased 0 again; 0 had not come back.\n',
+      stdout: 'Read 1 proof.\nErased 0 again; 0 had not come back.\n',
       stderr: `Organisation ${organisationId} was erased, and is back: disconnect its CRMs, and run crm-schema organisation erase --organisation ${organisationId} --allow-production.\n`,
     });
   });
@@ -393,7 +428,7 @@ describe('contact erasures', () => {
     await pool.query('delete from contact_external_id_changes where id = $1', [rows[0].id]);
     expect(again).toMatchObject({
       code: 1,
-      stdout: expect.stringMatching(/^Erased 1 again; /),
+      stdout: expect.stringMatching(/^Erased 1 again; /m),
       stderr: expect.stringMatching(
         /1 proof could not be repeated: proof \d+: contact .* is merged into .* here, and .* was not erased\. Undo merge .* \(contactMergeUndo\).* \(CRM04\)\.\n$/,
       ),
@@ -433,7 +468,8 @@ describe('contact erasures', () => {
     ]);
     expect(again).toEqual({
       code: 0,
-      stdout: 'Erased 0 again; 0 had not come back.\nOf organisations that were erased later: 1.\n',
+      stdout:
+        'Read 2 proofs.\nErased 0 again; 0 had not come back.\nOf organisations that were erased later: 1.\n',
       stderr: '',
     });
   });
@@ -452,9 +488,43 @@ describe('contact erasures', () => {
     expect(stderr).not.toContain('personal data');
   });
 
+  test('make --again exit with 3 if the file has none, as one from after the restore', async () => {
+    const file = await fileOf('{"erasures": []}');
+    expect(await run(['erase', '--again', file, '--allow-production'])).toEqual({
+      code: 3,
+      stdout: '',
+      stderr: expect.stringMatching(/^The file has no proofs: take the last one from before the restore/),
+    });
+  });
+
   test('are not read from a file that is missing', async () => {
     const { code, stderr } = await run(['erase', '--again', '/nowhere', '--allow-production']);
     expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining('(ENOENT)') });
+  });
+});
+
+describe('where the owner may not read all of the host’s contacts', () => {
+  const logins = useLogins();
+  const installation = useInstallation(logins);
+  const asOwner = { DATABASE_URL: installation.url, PGOPTIONS: `-c role=${logins.owner}` };
+  beforeAll(() => migrateTo(installation, logins));
+
+  test.each([
+    ['without SELECT', 'revoke select on contacts from %s'],
+    [
+      'with row-level security',
+      'grant select (id, organisation_id) on contacts to %s; alter table contacts enable row level security',
+    ],
+  ])('--again exits with 3 and says so, %s', async (_, change) => {
+    await installation.pool.query('alter table contacts owner to current_user');
+    const agency = await agencyWithOttoline(installation.pool);
+    expect(await run(['erase', ...person(agency), '--allow-production'], asOwner)).toMatchObject({ code: 0 });
+    const file = await fileOf((await run(['erasures', '--json'], asOwner)).stdout);
+    await installation.pool.query(change.replace('%s', logins.owner));
+    expect(await run(['erase', '--again', file, '--allow-production'], asOwner)).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/^contacts was not searched, because this user may not read all of it/),
+    });
   });
 });
 

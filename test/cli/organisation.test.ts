@@ -37,9 +37,13 @@ describe('crm-schema organisation erase', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^Erased \d+ rows\.\n/);
     expect(stdout).toMatch(/^crm_sync_log +108$/m);
-    expect(stdout).toMatch(/^Proof: \d+ in crm_erasures\.\n$/m);
+    expect(stdout).toMatch(/^Proof: \d+ in crm_erasures, under key [0-9a-f]{16}\.\n$/m);
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     expect([...(await rowsOf(pool, organisationId)).keys()]).toEqual(['crm_erasures']);
+    // Whoever asks for one of its contacts is told where to look.
+    expect((await runCli(['contact', 'erasures', '--contact', randomUUID()], env)).stderr).toMatch(
+      / Nor does the erasure of a whole organisation name its contacts: \d+ organisations? in the list\.\n$/,
+    );
   });
 
   test('goes on where it was killed, until nothing is left and the host can delete the organisation', async () => {
@@ -113,6 +117,37 @@ describe('crm-schema organisation erase', () => {
     } finally {
       holder.release(true);
     }
+  });
+
+  test('refuses before it erases anything if a month that is kept under another name has events of it', async () => {
+    await pool.query(
+      `create table kept_2019_01 (like crm_sync_log including all);
+       alter table kept_2019_01 add constraint crm_sync_log_connection_id_fkey
+         foreign key (organisation_id, connection_id) references crm_connections (organisation_id, id)`,
+    );
+    try {
+      const { rows } = await pool.query('select id from crm_connections where organisation_id = $1 limit 1', [
+        organisationId,
+      ]);
+      await pool.query(
+        `insert into kept_2019_01 (organisation_id, connection_id, occurred_at, direction, entity_type, status)
+         values ($1, $2, '2019-01-01', 'inbound', 'contact', 'success')`,
+        [organisationId, rows[0].id],
+      );
+      const before = await rowsOf(pool, organisationId);
+      expect(await runCli(eraseArgs(organisationId), env)).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(
+          /^Not searched: kept_2019_01\..*\nkept_2019_01 was a month of the log, and has events of the organisation: delete them there first\.\n$/,
+        ),
+      });
+      expect(await rowsOf(pool, organisationId)).toEqual(before);
+    } finally {
+      await pool.query('drop table kept_2019_01');
+    }
+    const { code, stderr } = await runCli(eraseArgs(organisationId), env);
+    expect(code, stderr).toBe(0);
   });
 
   test('refuses while a CRM is connected, and says what to do', async () => {

@@ -177,6 +177,7 @@ test('a proof that cannot be repeated, because the backup has somebody merged in
       erasureId: '1',
       outcome: 'failed',
       contactIds: expect.arrayContaining([first.ottoline]),
+      isHostSearched: true,
       error: {
         code: '40001',
         message: expect.stringMatching(
@@ -497,7 +498,7 @@ test('a contact that is left in the table of the host alone is named', async () 
     const proofs = (await erasureList(client)).filter((proof) => proof.organisationId === organisationId);
     await pool.query('delete from contacts where id = $1', [duplicate]);
     expect(await contactEraseAgain(client, key, proofs)).toMatchObject([
-      { outcome: 'absent', contactIds: [ottoline] },
+      { outcome: 'absent', contactIds: [ottoline], isHostSearched: true },
     ]);
     await pool.query('delete from contacts where id = $1', [ottoline]);
     expect(await contactEraseAgain(client, key, proofs)).toMatchObject([

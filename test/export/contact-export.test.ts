@@ -507,6 +507,7 @@ describe('with a month that is detached', () => {
 
   test.each([
     ['lacks a column of the log', 'alter table crm_sync_log_2020_01 drop column reason cascade'],
+    ['has another owner', 'alter table crm_sync_log_2020_01 owner to pg_database_owner'],
     [
       'has a column of another type',
       'alter table crm_sync_log_2020_01 alter column entity_type type varchar(50)',
