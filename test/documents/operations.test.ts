@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { projectPath, withClient } from '../../dev/database.js';
@@ -5,6 +6,7 @@ import { credentialsConnect } from '../../src/credentials.js';
 import {
   connectionDisconnect,
   connectionRequestSync,
+  contactExport,
   contactExternalIdLink,
   outboundChangeAnnounce,
   syncBatchRecord,
@@ -40,7 +42,7 @@ describe('docs/operations', () => {
   test.each([
     ['README.md', 3],
     ['back-up.md', 2],
-    ['data-requests.md', 1],
+    ['data-requests.md', 2],
     ['erasure.md', 3],
     ['install.md', 1],
     ['monitor.md', 10],
@@ -203,9 +205,75 @@ describe('the statements that keep a month', () => {
   });
 });
 
+const key = ErasureKey.parse(Buffer.alloc(32, 'test').toString('base64'));
+
+describe('a person whose contact the host does not have', () => {
+  const { pool, url } = useDatabase();
+
+  test('is found by the id of a record, before and after the contact is deleted', async () => {
+    const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
+    const landlord = hers.find((text) => text.startsWith('LANDLORD')) ?? '';
+    const query = (await blockWith('data-requests.md', 'contact_external_id_changes'))
+      .replaceAll('018f7a5e-0000-7000-8000-000000000001', organisationId)
+      .replaceAll('OXF18000001', landlord);
+    const found = [{ organisation_id: organisationId, contact_id: ottoline }];
+    expect((await pool.query(query)).rows).toEqual(found);
+    await pool.query('delete from contacts where id = $1', [ottoline]);
+    expect((await pool.query(query)).rows).toEqual(found);
+  });
+
+  test('is exported and erased by a contact to which the record is linked for it', async () => {
+    const { organisationId } = await createTenant(pool);
+    await connect(pool, organisationId, 'reapit');
+    const externalId = `FAILED-${randomUUID().slice(0, 8)}`;
+    const record = { direction: 'inbound', entityType: 'contact', externalId } as const;
+    const error = { kind: 'validation', retryable: false, message: 'It has no name.' } as const;
+    const run = (await syncRunClaim(pool, { worker: 'test', limit: 100 })).find(
+      (each) => each.organisationId === organisationId,
+    );
+    await syncBatchRecord(pool, {
+      ...(run ?? expect.unreachable()),
+      batchNumber: 1,
+      events: [{ ...record, status: 'error', error }],
+    });
+    expect(await placesOf(pool, externalId)).toHaveLength(2);
+
+    const contact = { organisationId, contactId: randomUUID() };
+    await withClient(url, async (client) => {
+      const link = async () => {
+        await client.query('begin');
+        await client.query('insert into contacts (organisation_id, id, name) values ($1, $2, $3)', [
+          organisationId,
+          contact.contactId,
+          'Edmund',
+        ]);
+        await contactExternalIdLink(client, {
+          ...contact,
+          provider: 'reapit',
+          entityType: 'contact',
+          externalId,
+        });
+      };
+      await link();
+      let text = '';
+      for await (const piece of contactExport(client, contact)) text += piece;
+      await client.query('rollback');
+      expect(JSON.parse(text)).toMatchObject({
+        events: [{ externalId }],
+        failures: [{ recordId: externalId }],
+      });
+
+      await link();
+      await contactErase(client, key, contact);
+      await client.query('delete from contacts where id = $1', [contact.contactId]);
+      await client.query('commit');
+    });
+    expect(await placesOf(pool, externalId)).toEqual([]);
+  });
+});
+
 describe('a month that is kept under another name', () => {
   const { pool, url } = useDatabase();
-  const key = ErasureKey.parse(Buffer.alloc(32, 'test').toString('base64'));
 
   test('is erased in once it has its old name back, also afterwards with the proof', async () => {
     const month = monthName(0);
@@ -239,5 +307,36 @@ describe('a month that is kept under another name', () => {
       await pool.query(rename);
       expect(await left(second)).toEqual([]);
     });
+  });
+});
+
+describe('a month that was restored, from before a column was added', () => {
+  const { pool, url } = useDatabase();
+
+  test('is erased in once it has the owner and the columns of the log', async () => {
+    const month = monthName(0);
+    const { text = '' } =
+      (await codeBlocks('docs/operations/erasure.md')).find((block) => block.text.includes('add column')) ??
+      {};
+    const repairs = [...text.matchAll(/^psql -c '([^']*)'/gm)].map(([, sql = '']) =>
+      sql.replaceAll('crm_sync_log_2025_09', month).replaceAll('crm_deploy', 'current_user'),
+    );
+    expect(repairs).toHaveLength(2);
+    const { organisationId, ottoline, hers } = await agencyWithOttoline(pool);
+    await pool.query(`alter table crm_sync_log detach partition ${month}`);
+    await pool.query(`alter table ${month} drop column reason`);
+    await pool.query(`alter table ${month} owner to crm_reader`);
+    expect((await pool.query(`select from ${month} where internal_id = $1`, [ottoline])).rowCount).not.toBe(
+      0,
+    );
+    await withClient(url, async (client) => {
+      const erase = () => contactErase(client, key, { organisationId, contactId: ottoline });
+      for (const sql of repairs) {
+        await expect(erase()).rejects.toMatchObject({ code: 'CRM01' });
+        await client.query(sql);
+      }
+      await erase();
+    });
+    expect((await Promise.all(hers.map((text) => placesOf(pool, text)))).flat()).toEqual([]);
   });
 });

@@ -8,6 +8,7 @@ import { migrations } from '../support/migrations.js';
 import { waiting } from '../support/waiting.js';
 import { migrateTo, useInstallation, useLogins } from '../upgrades/installation.js';
 import { releases } from '../upgrades/releases.js';
+import { codeBlocks } from './blocks.js';
 
 const { pool } = useDatabase();
 
@@ -27,6 +28,12 @@ test('each table of locks in upgrade.md since 0013 names the lock in each header
     expect(lockIn(shown.get(file.slice(0, 4)) ?? ''), file).toBe(lockIn(header));
   }
 });
+
+/** The header of a migration, each paragraph on one line. */
+function headerOf(number: string): string {
+  const { up = '' } = migrations.find(({ file }) => file.startsWith(number)) ?? {};
+  return up.replaceAll(/\n--\s+/g, ' ');
+}
 
 /** Runs a query of 1.3.1. */
 async function run(name: string, params: Record<string, unknown>) {
@@ -84,10 +91,14 @@ describe.each([
   const file = migrations.findIndex((migration) => migration.file.startsWith(number));
   const month = monthName(0);
 
-  /** The statement of the page. */
-  async function statementOf(page: string): Promise<string> {
-    const text = await readFile(projectPath(page), 'utf8');
-    return new RegExp(`psql -c '(create index concurrently \\w+_${suffix} [^']*)'`).exec(text)?.[1] ?? '';
+  /** What the query of the page makes for this month. */
+  async function statementOfThePage(): Promise<string> {
+    const block = (await codeBlocks('docs/operations/upgrade.md')).find(({ text }) =>
+      text.includes('\\gexec'),
+    );
+    const query = block?.text.split('\\gexec').find((text) => text.includes(`'_${suffix}'`)) ?? '';
+    const { rows } = await database.pool.query<{ format: string }>(query);
+    return rows.find(({ format }) => format.includes(` on ${month} `))?.format ?? '';
   }
 
   /** The indexes of this month on these columns alone. */
@@ -106,13 +117,13 @@ describe.each([
   beforeAll(() => migrateTo(database, logins, file));
 
   test('is the one in the header', async () => {
-    const header = (migrations[file]?.up ?? '').replaceAll(/\n--\s+/g, ' ');
-    expect(header).toContain(await statementOf('docs/operations/upgrade.md'));
+    expect(headerOf(number)).toContain(
+      (await statementOfThePage()).replaceAll(month, 'crm_sync_log_2026_11'),
+    );
   });
 
   test('is refused if its build was interrupted, and the error says what to drop', async () => {
-    const statement = await statementOf('docs/operations/upgrade.md');
-    await interrupt(statement.replaceAll('crm_sync_log_2026_11', month), month);
+    await interrupt(await statementOfThePage(), month);
     const dropping = `drop index concurrently public.${month}_${suffix}`;
     await expect(migrateTo(database, logins, file + 1)).rejects.toMatchObject({
       code: 'CRM01',
@@ -123,10 +134,8 @@ describe.each([
   });
 
   test('is taken over, instead of building one', async () => {
-    const statement = await statementOf('docs/operations/upgrade.md');
-    await withClient(database.url, (client) =>
-      client.query(statement.replaceAll('crm_sync_log_2026_11', month)),
-    );
+    const statement = await statementOfThePage();
+    await withClient(database.url, (client) => client.query(statement));
     expect(await indexes()).toEqual([{ name: `${month}_${suffix}`, parent: null }]);
     await migrateTo(database, logins, file + 1);
     expect(await indexes()).toEqual([{ name: `${month}_${suffix}`, parent }]);
@@ -154,21 +163,20 @@ describe.each([
   }
 });
 
-test('upgrade.md builds the index of 0056 for the months that it does not reach', async () => {
-  const page = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
-  const [before = '', detached = ''] = [
-    ...page.matchAll(/psql -c '(create index concurrently \w+_contact_idx [^']*)'/g),
-  ].map(([, statement = '']) => statement);
-  expect(detached).toContain('crm_sync_log_2026_05');
-  expect(before).toBe(detached.replaceAll('2026_05', '2026_11'));
+test.each([
+  ['upgrade.md', '0056', 'contact_idx'],
+  ['erasure.md', '0049', 'external_id_idx'],
+])('%s builds the index of %s for the months that it does not reach', async (page, number, suffix) => {
+  const [, statement = ''] =
+    new RegExp(`psql -c '(create index concurrently \\w+_${suffix} [^']*)'`).exec(
+      await readFile(projectPath(`docs/operations/${page}`), 'utf8'),
+    ) ?? [];
+  expect(statement).toContain('crm_sync_log_2026_05');
+  expect(headerOf(number)).toContain(statement.replaceAll('2026_05', '2026_11'));
 });
 
-test('erasure.md builds the index of 0049 for the months that it does not reach', async () => {
-  const [, statement = ''] =
-    /psql -c '(create index concurrently [^']*)'/.exec(
-      await readFile(projectPath('docs/operations/erasure.md'), 'utf8'),
-    ) ?? [];
-  const upgrade = await readFile(projectPath('docs/operations/upgrade.md'), 'utf8');
-  expect(statement).toContain('crm_sync_log_2026_05');
-  expect(upgrade).toContain(statement.replaceAll('2026_05', '2026_11'));
+test('migrations.md lists each file, in order', async () => {
+  const page = await readFile(projectPath('docs/migrations.md'), 'utf8');
+  const listed = [...page.matchAll(/^\| `(\d{4}_\w+)` \|/gm)].map(([, name]) => `${name}.sql`);
+  expect(listed).toEqual(migrations.map(({ file }) => file));
 });
