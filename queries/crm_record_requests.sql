@@ -3,10 +3,12 @@
 -- connectionRequestSync does. A record that is asked for already stays as it is; one that a run was given
 -- meanwhile is asked for again. Of new ones, adds as many as the connection has fewer than 1,000, and leaves
 -- the others to the sync. Those who ask at the same moment may exceed this. Returns one row with the numbers,
--- or none if the organisation has no such live connection. Records of erased people are passed over. Uses primary keys. Locks the connection for the
--- transaction, then the requests, in key order.
+-- or none if the organisation has no such live connection. Records of erased people are passed over. Uses primary
+-- keys. Locks the connection for the transaction, then the requests, in key order. Needs READ COMMITTED, to see who was
+-- erased meanwhile.
 with clock as materialized (
   select crm_now() as at
+  from crm_require_read_committed('records cannot be asked for')
 ),
 connection as (
   select

@@ -223,8 +223,9 @@ limit :limit!::integer;
 -- time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
 -- time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
 -- connection's row FOR KEY SHARE, which only blocks its deletion, and waits for an erasure in the organisation
--- (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`). Nulls
--- are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
+-- (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`): needs
+-- READ COMMITTED, to see who was erased meanwhile. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`,
+-- `errors` and `reasons`.
 with in_future as materialized (
   select min(given.position)::integer as position
   from crm_latest_time(crm_now()) as latest
@@ -235,6 +236,7 @@ log_lock as materialized (
   select
     :organisationId!::uuid as organisation_id,
     crm_lock_log(:organisationId!::uuid, false)
+  from crm_require_read_committed('events cannot be logged')
 ),
 erased as materialized (
   select erased.record_number as position

@@ -21,7 +21,8 @@ export interface ContactExportParams {
  * Read all pieces in one transaction. At REPEATABLE READ they show one moment. A user who may not read the detached
  * months of the log gets what the others hold, and `monthsNotRead` names them.
  *
- * @throws CrmSchemaError `invalid_input`
+ * @throws CrmSchemaError `invalid_input`; `mapping_changed`, after the last piece but one, if it has changed meanwhile who
+ *   the person is, which only shows at READ COMMITTED: discard what you have, and export again
  *
  * @example
  * ```ts

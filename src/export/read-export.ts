@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util';
+import { CrmSchemaError } from '../errors.js';
 import * as queries from '../generated/contact_export.js';
 import { readDetachedMonths } from '../partitions/detached-months.js';
 import { PreparedQuery, type Queryable } from '../statements/prepared-query.js';
@@ -28,17 +30,22 @@ const beginning = new PreparedQuery<object, { at: Timestamp }>({
 /** How many rows of the history or the log are read at a time. */
 const pageSize = 500;
 
-/** Finds out who the person is, for an export of what is kept of them. */
-export async function readExport(
+/** Who a person is: their contacts, and the records that were theirs, with the times. */
+interface Identity {
+  contacts: queries.ContactExportContactsResult[];
+  spans: queries.ContactExportSpansResult[];
+}
+
+/** @param months the detached months that are read, as they stand in SQL */
+async function readIdentity(
   client: Queryable,
   { organisationId, contactId }: { organisationId: string; contactId: string },
-): Promise<ReadableExport> {
+  months: readonly string[],
+): Promise<Identity> {
   const contacts = await queries.contactExportContacts.run({ organisationId, contactId }, client);
-  const months = await readDetachedMonths(client);
   const person = { organisationId, contactIds: contacts.map((contact) => contact.contactId) };
-  const readable = months.filter(({ isReadable }) => isReadable).map(({ sqlName }) => sqlName);
   const named: queries.ContactExportNamedRecordsResult[] = [];
-  for (const month of readable) {
+  for (const month of months) {
     named.push(
       ...(await queries.contactExportNamedRecords.onTable('crm_sync_log', month).run(person, client)),
     );
@@ -53,7 +60,27 @@ export async function readExport(
     },
     client,
   );
+  return { contacts, spans };
+}
 
+/** Pages that were read before and after a merge was undone may show somebody else. */
+function identityChanged(): CrmSchemaError {
+  return new CrmSchemaError(
+    'mapping_changed',
+    'While it was exported, the contact was merged, a merge was undone, or an id was given to another contact: discard what you have, and export again, best at REPEATABLE READ.',
+  );
+}
+
+/** Finds out who the person is, for an export of what is kept of them. */
+export async function readExport(
+  client: Queryable,
+  { organisationId, contactId }: { organisationId: string; contactId: string },
+): Promise<ReadableExport> {
+  const months = await readDetachedMonths(client);
+  const readable = months.filter(({ isReadable }) => isReadable).map(({ sqlName }) => sqlName);
+  const identity = await readIdentity(client, { organisationId, contactId }, readable);
+  const { contacts, spans } = identity;
+  const person = { organisationId, contactIds: contacts.map((contact) => contact.contactId) };
   const ever = {
     ...person,
     ...recordsOf(spans),
@@ -101,6 +128,8 @@ export async function readExport(
           beforeId: last?.id ?? null,
         }));
       }
+      const latest = await readIdentity(client, { organisationId, contactId }, readable);
+      if (!isDeepStrictEqual(latest, identity)) throw identityChanged();
     },
   };
   return {

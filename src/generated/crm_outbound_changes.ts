@@ -995,15 +995,20 @@ export interface OutboundFillContinueResult {
  * changes wait for it. Returns one row, or none if the organisation has no such live connection: `outcome`
  * (`not_started`, `waiting`, `continued` or `finished`), and how many contacts were recorded by this call and in all.
  * Uses the primary key, crm_outbound_changes_next_attempt_at_idx, and the indexes of contacts and external ids by
- * contact. Locks the connection for the transaction, then the contacts FOR KEY SHARE.
+ * contact. Locks the connection for the transaction, then the contacts FOR KEY SHARE. Needs READ COMMITTED, to see who
+ * was erased meanwhile.
  *
  * @remarks
  * ```sql
+ * with level as materialized (
+ *   select crm_require_read_committed('a fill cannot go on')
+ * )
  * select
  *   outcome as "outcome!",
  *   queued as "queued!",
  *   queued_in_all as "queuedInAll!"
- * from crm_continue_fill(
+ * from level
+ * cross join crm_continue_fill(
  *   :organisationId!::uuid,
  *   :connectionId!::uuid,
  *   :limit!::integer,
@@ -1013,18 +1018,22 @@ export interface OutboundFillContinueResult {
  */
 export const outboundFillContinue = new PreparedQuery<OutboundFillContinueParams,OutboundFillContinueResult>({
   name: 'outboundFillContinue',
-  statementName: 'outboundFillContinue_82014f03',
+  statementName: 'outboundFillContinue_9a559b69',
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
     { name: 'limit', required: true },
     { name: 'maxWaiting', required: true },
   ],
-  text: `select /* outboundFillContinue */
+  text: `with /* outboundFillContinue */ level as materialized (
+  select crm_require_read_committed('a fill cannot go on')
+)
+select
   outcome as "outcome",
   queued as "queued",
   queued_in_all as "queuedInAll"
-from crm_continue_fill(
+from level
+cross join crm_continue_fill(
   $1::uuid,
   $2::uuid,
   $3::integer,

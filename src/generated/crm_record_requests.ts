@@ -22,13 +22,15 @@ export interface RecordRequestAddResult {
  * connectionRequestSync does. A record that is asked for already stays as it is; one that a run was given
  * meanwhile is asked for again. Of new ones, adds as many as the connection has fewer than 1,000, and leaves
  * the others to the sync. Those who ask at the same moment may exceed this. Returns one row with the numbers,
- * or none if the organisation has no such live connection. Records of erased people are passed over. Uses primary keys. Locks the connection for the
- * transaction, then the requests, in key order.
+ * or none if the organisation has no such live connection. Records of erased people are passed over. Uses primary
+ * keys. Locks the connection for the transaction, then the requests, in key order. Needs READ COMMITTED, to see who was
+ * erased meanwhile.
  *
  * @remarks
  * ```sql
  * with clock as materialized (
  *   select crm_now() as at
+ *   from crm_require_read_committed('records cannot be asked for')
  * ),
  * connection as (
  *   select
@@ -153,7 +155,7 @@ export interface RecordRequestAddResult {
  */
 export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordRequestAddResult>({
   name: 'recordRequestAdd',
-  statementName: 'recordRequestAdd_c241b837',
+  statementName: 'recordRequestAdd_bc941f55',
   params: [
     { name: 'organisationId', required: true },
     { name: 'connectionId', required: true },
@@ -162,6 +164,7 @@ export const recordRequestAdd = new PreparedQuery<RecordRequestAddParams,RecordR
   ],
   text: `with /* recordRequestAdd */ clock as materialized (
   select crm_now() as at
+  from crm_require_read_committed('records cannot be asked for')
 ),
 connection as (
   select

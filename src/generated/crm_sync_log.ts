@@ -656,8 +656,9 @@ export interface SyncLogRecordResult {
  * time gets the current time. Returns one row: the number of added events, and the first event, counted from 1, whose
  * time is more than a day ahead of the clock (crm_latest_time): if there is one, nothing was added. Locks the
  * connection's row FOR KEY SHARE, which only blocks its deletion, and waits for an erasure in the organisation
- * (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`). Nulls
- * are allowed in `occurredAts`, `externalIds`, `internalIds`, `errors` and `reasons`.
+ * (crm_lock_log). Of the record or the contact of an erased person, adds nothing but that it was skipped (`erased`): needs
+ * READ COMMITTED, to see who was erased meanwhile. Nulls are allowed in `occurredAts`, `externalIds`, `internalIds`,
+ * `errors` and `reasons`.
  *
  * @remarks
  * ```sql
@@ -671,6 +672,7 @@ export interface SyncLogRecordResult {
  *   select
  *     :organisationId!::uuid as organisation_id,
  *     crm_lock_log(:organisationId!::uuid, false)
+ *   from crm_require_read_committed('events cannot be logged')
  * ),
  * erased as materialized (
  *   select erased.record_number as position
@@ -752,7 +754,7 @@ export interface SyncLogRecordResult {
  */
 export const syncLogRecord = new PreparedQuery<SyncLogRecordParams,SyncLogRecordResult>({
   name: 'syncLogRecord',
-  statementName: 'syncLogRecord_8cb68355',
+  statementName: 'syncLogRecord_14171ef4',
   params: [
     { name: 'occurredAts', required: true },
     { name: 'organisationId', required: true },
@@ -775,6 +777,7 @@ log_lock as materialized (
   select
     $2::uuid as organisation_id,
     crm_lock_log($2::uuid, false)
+  from crm_require_read_committed('events cannot be logged')
 ),
 erased as materialized (
   select erased.record_number as position

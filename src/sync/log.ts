@@ -60,6 +60,7 @@ export interface SyncLogRecordParams extends ConnectionKey {
  * @returns the number of recorded events
  * @throws CrmSchemaError `invalid_input` with the event's `rowIndex`; `time_in_future`, likewise, if the event occurred
  *   more than a day after the database's clock; `wrong_tenant` if the organisation has no such connection
+ * @throws Error of the server: 0A000 unless at READ COMMITTED
  *
  * @example
  * ```ts

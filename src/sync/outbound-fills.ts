@@ -71,6 +71,7 @@ export interface OutboundFillProgress {
  * meanwhile is recorded by the host, as always.
  *
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ * @throws Error of the server: 0A000 unless at READ COMMITTED
  */
 export async function outboundFillContinue(
   client: Queryable,

@@ -50,6 +50,7 @@ export interface AddedRecordRequests {
  * A connection keeps about 1,000 records. Any more are left to the sync, which reads what the CRM shows as changed.
  *
  * @throws CrmSchemaError `connection_not_live`, `invalid_input`
+ * @throws Error of the server: 0A000 unless at READ COMMITTED
  *
  * @example
  * ```ts

@@ -26,7 +26,7 @@ import {
 } from './repair-tables.js';
 
 const detachedPartition =
-  'It may be a detached partition of the log: check what is in it. Attach it again, or rename it to keep it.';
+  'It may be a detached partition of the log: check what is in it. Attach it again, or rename it to keep it: then erasures do not search it.';
 
 /**
  * How to repair a change, other than one of privileges, without losing a row.

@@ -182,7 +182,18 @@ describe('contactExport', () => {
       '2',
     ]);
 
+    // A reader who began before the merge was undone has read, or would read, what is the other person's again.
+    const reading = contactExport(pool, {
+      organisationId: tenant.organisationId,
+      contactId: tenant.contact(0),
+    })[Symbol.asyncIterator]();
+    await reading.next();
     await contactMergeUndo(pool, tenant.undo(operationId));
+    await expect(
+      (async () => {
+        while (!(await reading.next()).done);
+      })(),
+    ).rejects.toMatchObject({ code: 'mapping_changed', message: expect.stringContaining('export again') });
     const back = await exported(pool, tenant.organisationId, tenant.contact(1));
     expect(back.mergedIntoId).toBeNull();
     const alone = await exported(pool, tenant.organisationId, tenant.contact(0));
