@@ -18,7 +18,8 @@ const { databaseUrl, url, credentials }: FirstSync = JSON.parse(process.argv[2] 
 const load = (path: string) => import(pathToFileURL(`${process.cwd()}/${path}`).href);
 const { createHostTables, migrate } = await load('dev/database.ts');
 const { syncNext } = await load('examples/sync-worker.ts');
-const { credentialsConnect } = await load('src/credentials.ts');
+// 1.3.0 has it in a folder.
+const { credentialsConnect } = await load('src/credentials.ts').catch(() => load('src/credentials/index.ts'));
 const { testKeyRing } = await load('test/support/credentials.ts');
 const { simulatedCrmClient } = await load('test/simulated-crm/client.ts');
 
