@@ -145,6 +145,11 @@ async function readFirst(
   // Nobody has changed it since it was last read or pushed.
   if (ifChanged && (await decisionOn(pool, run, read)) !== 'changed') return null;
   const events = await take(read);
+  // An edit of theirs that is lost if ours is written over it.
+  const isRefusedHere = events.some(
+    (event) => event.direction === 'inbound' && event.status === 'error' && event.externalId === externalId,
+  );
+  if (isRefusedHere) return notStored;
   const settled = events.filter(
     ({ direction, internalId }) => direction === 'outbound' && internalId === contactId,
   );
@@ -158,6 +163,12 @@ const anothers = new CrmError(
   'conflict',
   'The CRM has a record for the contact that does not carry its reference: link it, then replay this failure.',
   { retryable: false },
+);
+
+const notStored = new CrmError(
+  'conflict',
+  'The record was edited at the CRM, and what it holds cannot be stored here: its own failure says why. Until it can, nothing is written over it.',
+  { retryable: true },
 );
 
 const linkedToAnother = new CrmError(

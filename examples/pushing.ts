@@ -3,7 +3,7 @@ import type { BatchEvent, ClaimedRun } from '@nurturehub/crm-schema';
 import type pg from 'pg';
 import { type Crm, CrmError, type CrmRecord, type CrmRecordKey } from './crm.js';
 import { unlessFatal } from './errors.js';
-import { refusalOf } from './records.js';
+import { mismatchOf } from './records.js';
 
 /** What a push needs of the run. */
 export interface Pushing {
@@ -29,9 +29,9 @@ export interface PushEvent {
 export async function readRecord(
   { ask }: Pushing,
   crm: Crm,
-  { entityType, externalId }: CrmRecordKey,
+  key: CrmRecordKey,
 ): Promise<CrmRecord | CrmError | null> {
-  const found = await ask(() => crm.read(entityType, externalId)).catch(unlessFatal);
+  const found = await ask(() => crm.read(key.entityType, key.externalId)).catch(unlessFatal);
   if (found === null || found instanceof CrmError) return found;
-  return refusalOf(found, entityType) ?? found;
+  return mismatchOf(found, key) ?? found;
 }

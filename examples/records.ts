@@ -133,6 +133,17 @@ export function refusalOf(record: CrmRecord, wantedType: string): CrmError | nul
   return problem === null ? null : new CrmError('validation', problem, { retryable: false });
 }
 
+/** Why an answer is not the record that was asked for; null if it is. */
+export function mismatchOf(record: CrmRecord, { entityType, externalId }: CrmRecordKey): CrmError | null {
+  const refusal = refusalOf(record, entityType);
+  if (refusal !== null || record.externalId === externalId) return refusal;
+  return new CrmError(
+    'conflict',
+    'The CRM answers with another record, as after a merge that it does not tell: merge the two contacts here, or unlink this record. Then replay or dismiss this failure.',
+    { retryable: false },
+  );
+}
+
 /** Whether an id or a version of the CRM can be stored. */
 export function isStorable(text: string | null | undefined): text is string {
   if (typeof text !== 'string' || !/\S/.test(text)) return false;

@@ -32,6 +32,7 @@ import { crmErrorOf, failure, isCode, report, unlessFatal } from './errors.js';
 import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { withLinks } from './pushed-links.js';
+import { mismatchOf } from './records.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
 import { inBatches, readPages } from './stream.js';
@@ -244,7 +245,8 @@ class Sync {
    */
   async #pullOne(crm: Crm, { entityType, externalId }: CrmRecordKey, requested: RequestedRecord[] = []) {
     const key = { entityType, externalId };
-    const record = await this.#requests.read(() => crm.read(entityType, externalId)).catch(unlessFatal);
+    const answer = await this.#requests.read(() => crm.read(entityType, externalId)).catch(unlessFatal);
+    const record = answer instanceof CrmError ? answer : answer && (mismatchOf(answer, key) ?? answer);
     const apply = async (client: pg.ClientBase): Promise<BatchEvent[]> => {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
       return this.#take(client, entityType, [record ?? { ...key, name: '', state: 'hidden' }]);
