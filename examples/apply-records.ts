@@ -19,6 +19,7 @@ import {
   isSame,
   isSameOrCut,
   saysAllOf,
+  updated,
 } from './contact-fields.js';
 import { type Contacts, insertContacts, updateContacts } from './contacts.js';
 import type { CrmRecord } from './crm.js';
@@ -247,7 +248,7 @@ function outcomeOf(
     ],
     isLinked: true,
     isOtherRole,
-    contact: { ...contact, ...fieldsOf(record) },
+    contact: updated(contact, record),
   };
 }
 

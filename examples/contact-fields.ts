@@ -44,6 +44,16 @@ export function isSameOrCut(contact: ContactFields | undefined, record: ContactF
   return isSame(Object.fromEntries(cut), record);
 }
 
+/** A contact with what a record says. A field that differs in letter case or white space alone stays as it is here. */
+export function updated(contact: ContactFields, record: ContactFields): ContactFields {
+  const differing = fieldNames.filter(
+    (field) =>
+      record[field] !== undefined &&
+      contentHash({ [field]: record[field] }) !== contentHash({ [field]: contact[field] ?? null }),
+  );
+  return { ...contact, ...Object.fromEntries(differing.map((field) => [field, record[field]])) };
+}
+
 /** A contact with what a record says in the fields that are empty here; undefined if that is nothing. */
 export function filled(contact: ContactFields, record: ContactFields): ContactFields | undefined {
   const empty = fieldNames.filter((field) => contact[field] == null && record[field] != null);
