@@ -46,12 +46,11 @@ export function isSameOrCut(contact: ContactFields | undefined, record: ContactF
 
 /** A contact with what a record says. A field that differs in letter case or white space alone stays as it is here. */
 export function updated(contact: ContactFields, record: ContactFields): ContactFields {
-  const differing = fieldNames.filter(
-    (field) =>
-      record[field] !== undefined &&
-      contentHash({ [field]: record[field] }) !== contentHash({ [field]: contact[field] ?? null }),
+  const said = Object.entries(fieldsOf(record)) as [FieldName, string | null][];
+  const differing = said.filter(
+    ([field, value]) => contentHash({ [field]: value }) !== contentHash({ [field]: contact[field] }),
   );
-  return { ...contact, ...Object.fromEntries(differing.map((field) => [field, record[field]])) };
+  return { ...contact, ...Object.fromEntries(differing) };
 }
 
 /** A contact with what a record says in the fields that are empty here; undefined if that is nothing. */
