@@ -198,8 +198,12 @@ function outcomeOf(
   // database leaves out the record's if it has erased the person: it does not know the record.
   if (isOfDeletedContact)
     return { events: [{ ...event, internalId: deletedContactId, status: 'skipped', reason: 'erased' }] };
-  // The link of a record that is gone stays, so that nothing creates the record again.
-  if (!isShown(record)) return { events: [{ ...event, status: known === null ? 'skipped' : 'success' }] };
+  // The link of a record that is gone stays, so that nothing creates the record again. So does what is known of the content
+  // of a hidden one, which a success would void: once it is shown again, that tells whether somebody has edited it.
+  if (!isShown(record)) {
+    const isSuccess = known !== null && record.state !== 'hidden';
+    return { events: [{ ...event, status: isSuccess ? 'success' : 'skipped' }] };
+  }
 
   const linked = { ...event, internalId: contactId, linksContact: true };
   // Of the same type, the record is a copy: the link will be refused, and the contact must not change.
