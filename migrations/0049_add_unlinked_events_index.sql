@@ -67,15 +67,16 @@ select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
 
 select crm_refuse_interrupted_builds(array['organisation_id', 'external_id']);
 
-select crm_run_in_schema($create$
+select crm_run_in_schema('lock table %1$I.crm_sync_log in share mode');
+
+-- squawk-ignore require-concurrent-index-creation
 create index crm_sync_log_external_id_idx
-  on %1$I.crm_sync_log (organisation_id, external_id)
+  on crm_sync_log (organisation_id, external_id)
   where external_id is not null
     and (
       internal_id is null
       or error is not null
-    )
-$create$);
+    );
 
 comment on index crm_sync_log_external_id_idx is
   'Finds the events of a record that was not linked to a contact, and those that failed, for the erasure of a person.';
@@ -89,6 +90,9 @@ select crm_require_schema(current_schema());
 
 select crm_wait_for_vacuum(array['crm_sync_log']::regclass[]);
 
-select crm_run_in_schema('drop index %1$I.crm_sync_log_external_id_idx');
+select crm_run_in_schema('lock table %1$I.crm_sync_log in access exclusive mode');
+
+-- squawk-ignore require-concurrent-index-deletion
+drop index crm_sync_log_external_id_idx;
 
 drop function crm_refuse_interrupted_builds(text[], regclass);
