@@ -1728,7 +1728,7 @@ declare
   erasure bigint;
   row_counts jsonb := '{}';
   affected bigint;
-  logged bigint := 0;
+  total bigint := 0;
 begin
   perform public.crm_require_read_committed('a person cannot be erased');
   if organisation is null
@@ -1932,7 +1932,7 @@ begin
     )
     using organisation, people;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
     continue when cardinality(external_ids) = 0;
     -- By the id: before there was a contact, where reading it failed, and where it was refused to another contact, whose
     -- event stays that one's, without the id.
@@ -1958,7 +1958,7 @@ begin
     )
     using organisation, external_ids, providers, accounts, entity_types, untils;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
     continue when cardinality(former_contacts) = 0;
     -- By another contact that had one of the records once: its event stays that one's, too.
     execute format(
@@ -1973,10 +1973,10 @@ begin
     )
     using organisation, former_contacts, own_connections, own_types, own_ids;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
   end loop;
   perform set_config('crm_schema.erasing', '', true);
-  row_counts := row_counts || jsonb_build_object('crm_sync_log', logged);
+  row_counts := row_counts || jsonb_build_object('crm_sync_log', total);
 
   -- Step 5. What is pending.
   delete from public.crm_sync_failures as failure
@@ -2031,6 +2031,7 @@ begin
     );
   get diagnostics affected = row_count;
   row_counts := row_counts || jsonb_build_object('crm_sync_conflicts', affected);
+  total := 0;
   -- How far a fill has come is a contact's id. It goes on after the contact before; without one, or if the owner of
   -- these tables may not see contacts, it looks at all of them again.
   for connection_id, filled in
@@ -2060,7 +2061,9 @@ begin
     set fill_contact_id = filled
     where connection.organisation_id = organisation
       and connection.id = connection_id;
+    total := total + 1;
   end loop;
+  row_counts := row_counts || jsonb_build_object('crm_connections', total);
 
   -- Step 6. Identity.
   delete from public.contact_external_ids as mapping
@@ -2072,6 +2075,7 @@ begin
   where (alias.organisation_id = organisation) is true
     and alias.contact_id = any(people);
   get diagnostics affected = row_count;
+  total := affected;
   -- A record that the CRM merged into one of theirs, and that is another contact's.
   update public.contact_external_id_aliases as alias
   set
@@ -2101,12 +2105,13 @@ begin
           true
         )
     );
-  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', affected);
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', total + affected);
   delete from public.contact_external_id_archive as archive
   where archive.organisation_id = organisation
     and archive.contact_id = any(people);
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', affected);
+  total := affected;
   delete from public.contact_external_id_archive as archive
   using unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
   where archive.organisation_id = organisation
@@ -2114,9 +2119,7 @@ begin
     and archive.entity_type = record.entity_type
     and archive.external_id = record.external_id;
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object(
-    'contact_external_id_archive', affected + (row_counts ->> 'contact_external_id_archive')::bigint
-  );
+  total := total + affected;
   update public.contact_external_id_archive as archive
   set
     remote_state = 'deleted',
@@ -2131,17 +2134,19 @@ begin
         record.external_id
       from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
     );
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', total + affected);
   -- A change between them and another contact goes as a whole: of the other, it says nothing else.
   delete from public.contact_external_id_changes as change
   where change.organisation_id = organisation
     and change.from_contact_id = any(people);
   get diagnostics affected = row_count;
-  logged := affected;
+  total := affected;
   delete from public.contact_external_id_changes as change
   where change.organisation_id = organisation
     and change.to_contact_id = any(people);
   get diagnostics affected = row_count;
-  logged := logged + affected;
+  total := total + affected;
   delete from public.contact_external_id_changes as change
   using unnest(providers, accounts, entity_types, external_ids, untils)
     as record (provider, account, entity_type, external_id, theirs_until)
@@ -2160,7 +2165,7 @@ begin
       true
     );
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', logged + affected);
+  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', total + affected);
 
   -- Step 7. The proof, and what recognises the records if the CRM sends them again.
   insert into public.crm_erasure_salts (organisation_id, key_id, salt)
