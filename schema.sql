@@ -1194,7 +1194,8 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
         and connection.id = past.connection_id
   ),
   -- From one link to the next; the first one also has what came before it. A merge of contacts keeps when the id was
-  -- linked: until then it was that of the contact that was merged away.
+  -- linked: until then it was that of the contact that was merged away. Who has it now is the last one, also where a
+  -- later link is only in an account that may be the same.
   span as (
     select
       connection.id as connection_id,
@@ -1207,7 +1208,10 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
       end as from_at,
       case
         when lead(link.contact_id) over times is not null
-          then greatest(lead(link.linked_at) over times, link.merged_at)
+          then greatest(
+            min(link.linked_at) over (times rows between 1 following and unbounded following),
+            link.merged_at
+          )
       end as before_at
     from link
     inner join public.crm_connections as connection
@@ -1215,9 +1219,16 @@ CREATE FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_id
         and connection.provider = link.provider
         -- Unless both accounts are known, it may be the same one.
         and (connection.account <> link.account) is not true
+    left join lateral public.crm_record_holder(
+      crm_contact_record_spans.organisation_id, link.provider, connection.id, link.entity_type, link.external_id
+    ) as holder on true
     window times as (
       partition by connection.id, link.entity_type, link.external_id
-      order by link.linked_at, link.rank, link.position
+      order by
+        link.rank > 0 and (link.contact_id = holder.contact_id) is true,
+        link.linked_at,
+        link.rank,
+        link.position
     )
   )
   select span.connection_id, span.entity_type, span.external_id, span.from_at, span.before_at
@@ -1241,13 +1252,13 @@ $$;
 -- Name: FUNCTION crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. In doubt it is not theirs, because an export must not show what is another person''s; crm_contact_records, for erasures, decides the other way round. The last three parameters name, element by element, the records that stand together with these contacts in months that are detached from the log.';
+COMMENT ON FUNCTION public.crm_contact_record_spans(organisation_id uuid, contact_ids uuid[], named_connection_ids uuid[], named_entity_types text[], named_external_ids text[]) IS 'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. Who has the record now (crm_record_holder) is the last one. A record that nobody has any more is that of the last one, because an export must not show what is another person''s; crm_contact_records, for erasures, has it for each of them. The last three parameters name, element by element, the records that stand together with these contacts in months that are detached from the log.';
 
 --
 -- Name: crm_contact_records(uuid, uuid[]); Type: FUNCTION; Schema: public; Owner: -
 --
 
-CREATE FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(provider text, account text, entity_type text, external_id text, theirs_until timestamp with time zone)
+CREATE FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) RETURNS TABLE(provider text, connection_id uuid, account text, entity_type text, external_id text, is_theirs boolean)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
@@ -1262,11 +1273,11 @@ begin
   perform public.crm_require_all_rows();
   for log_table in select tables from public.crm_sync_log_tables() as tables loop
     execute format(
-      'select coalesce(jsonb_agg(distinct jsonb_build_array(connection_id, entity_type, external_id)), ''[]'')
-       from %s
-       where organisation_id = $1
-         and internal_id = any($2)
-         and external_id is not null',
+      'select coalesce(jsonb_agg(distinct jsonb_build_array(event.connection_id, event.entity_type, event.external_id)), ''[]'')
+       from %s as event
+       where event.organisation_id = $1
+         and event.internal_id = any($2)
+         and event.external_id is not null',
       log_table
     )
     into found
@@ -1287,6 +1298,7 @@ begin
   present as materialized (
     select distinct on (connection.provider)
       connection.provider,
+      connection.id,
       connection.account
     from connection
     order by connection.provider, connection.connected_at desc, connection.id
@@ -1294,9 +1306,10 @@ begin
   record as (
     select
       present_record.provider,
+      present.id as connection_id,
+      present.account,
       present_record.entity_type,
-      present_record.external_id,
-      present.account
+      present_record.external_id
     from public.contact_external_records as present_record
     left join present
       on present.provider = present_record.provider
@@ -1305,9 +1318,10 @@ begin
     union
     select
       alias.provider,
+      present.id,
+      present.account,
       alias.merged_into_entity_type,
-      alias.merged_into_external_id,
-      present.account
+      alias.merged_into_external_id
     from public.contact_external_id_aliases as alias
     left join present
       on present.provider = alias.provider
@@ -1317,9 +1331,10 @@ begin
     union
     select
       connection.provider,
+      connection.id,
+      connection.account,
       named.entity_type,
-      named.external_id,
-      connection.account
+      named.external_id
     from public.contact_external_id_archive as archive
     inner join connection
       on connection.id = archive.connection_id
@@ -1334,9 +1349,10 @@ begin
     union
     select
       change.provider,
+      connection.id,
+      connection.account,
       change.entity_type,
-      change.external_id,
-      connection.account
+      change.external_id
     from (
       select
         from_change.provider,
@@ -1362,9 +1378,10 @@ begin
     union
     select
       connection.provider,
+      connection.id,
+      connection.account,
       conflict.entity_type,
-      conflict.external_id,
-      connection.account
+      conflict.external_id
     from public.crm_sync_conflicts as conflict
     inner join connection
       on connection.id = conflict.connection_id
@@ -1373,45 +1390,25 @@ begin
     union
     select
       connection.provider,
+      connection.id,
+      connection.account,
       event.value ->> 1,
-      event.value ->> 2,
-      connection.account
+      event.value ->> 2
     from jsonb_array_elements(logged) as event (value)
     inner join connection
       on connection.id = (event.value ->> 0)::uuid
   )
   select
     record.provider collate "default",
+    record.connection_id,
     record.account collate "default",
     record.entity_type collate "default",
     record.external_id collate "default",
-    coalesce(least(live.since, archived.since), 'infinity')
+    coalesce(holder.contact_id = any(people), true)
   from record
-  left join present
-    on present.provider = record.provider
-  left join lateral (
-    select other.first_seen_at as since
-    from public.contact_external_records as other
-    where other.organisation_id = organisation
-      and other.provider = record.provider
-      and other.entity_type = record.entity_type
-      and other.external_id = record.external_id
-      and other.contact_id <> all(people)
-      and coalesce(present.account = record.account, true)
-    limit 1
-  ) as live on true
-  left join lateral (
-    select min(other.first_seen_at) as since
-    from connection
-    inner join public.contact_external_id_archive as other
-      on other.organisation_id = organisation
-      and other.connection_id = connection.id
-      and other.entity_type = record.entity_type
-      and other.external_id = record.external_id
-      and other.contact_id <> all(people)
-    where connection.provider = record.provider
-      and coalesce(connection.account = record.account, true)
-  ) as archived on true;
+  left join lateral public.crm_record_holder(
+    organisation, record.provider, record.connection_id, record.entity_type, record.external_id
+  ) as holder on true;
 end
 $_$;
 
@@ -1419,7 +1416,7 @@ $_$;
 -- Name: FUNCTION crm_contact_records(organisation_id uuid, contact_ids uuid[]); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) IS 'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown. Fails with CRM01 if row-level security may hide rows (crm_require_all_rows).';
+COMMENT ON FUNCTION public.crm_contact_records(organisation_id uuid, contact_ids uuid[]) IS 'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log; with the connection whose account it belongs to, null if that is unknown. is_theirs: nobody else has it by now (crm_record_holder). Fails with CRM01 if row-level security may hide rows (crm_require_all_rows).';
 
 --
 -- Name: crm_continue_fill(uuid, uuid, integer, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -1705,17 +1702,24 @@ declare
   log_table regclass;
   connection_id uuid;
   filled uuid;
-  -- Each record that was theirs, element by element.
+  -- Each record that is or was theirs, element by element.
   providers text[];
+  connections uuid[];
   accounts text[];
   entity_types text[];
   external_ids text[];
-  untils timestamptz[];
-  -- The records that are nobody else's by now, by connection, element by element.
+  are_theirs boolean[];
+  -- Those that are theirs, by connection, element by element; the connection is null if there was none to the CRM.
+  own_providers text[];
   own_connections uuid[];
   own_types text[];
   own_ids text[];
-  -- Other contacts that had one of these records once.
+  -- When the others were theirs.
+  past_connections uuid[] := '{}';
+  past_types text[] := '{}';
+  past_ids text[] := '{}';
+  past_from timestamptz[] := '{}';
+  past_before timestamptz[] := '{}';
   former_contacts uuid[];
   -- The live connections.
   locked uuid[];
@@ -1728,7 +1732,7 @@ declare
   erasure bigint;
   row_counts jsonb := '{}';
   affected bigint;
-  logged bigint := 0;
+  total bigint := 0;
 begin
   perform public.crm_require_read_committed('a person cannot be erased');
   if organisation is null
@@ -1882,44 +1886,104 @@ begin
   -- Step 3. Every id they had.
   select
     coalesce(array_agg(record.provider), '{}'),
+    coalesce(array_agg(record.connection_id), '{}'),
     coalesce(array_agg(record.account), '{}'),
     coalesce(array_agg(record.entity_type), '{}'),
     coalesce(array_agg(record.external_id), '{}'),
-    coalesce(array_agg(record.theirs_until), '{}')
+    coalesce(array_agg(record.is_theirs), '{}')
   into
     providers,
+    connections,
     accounts,
     entity_types,
     external_ids,
-    untils
+    are_theirs
   from public.crm_contact_records(organisation, people) as record;
+  -- What may be of an account may stand under each of its connections, unless somebody else certainly has it there.
   select
-    coalesce(array_agg(connection.id), '{}'),
-    coalesce(array_agg(record.entity_type), '{}'),
-    coalesce(array_agg(record.external_id), '{}')
+    coalesce(array_agg(own.provider), '{}'),
+    coalesce(array_agg(own.connection_id), '{}'),
+    coalesce(array_agg(own.entity_type), '{}'),
+    coalesce(array_agg(own.external_id), '{}')
   into
+    own_providers,
     own_connections,
     own_types,
     own_ids
-  from unnest(providers, accounts, entity_types, external_ids, untils)
-    as record (provider, account, entity_type, external_id, theirs_until)
-  inner join public.crm_connections as connection
-    on connection.organisation_id = organisation
-    and connection.provider = record.provider
-    and coalesce(connection.account = record.account, true)
-  where record.theirs_until = 'infinity';
+  from (
+    select distinct
+      record.provider,
+      connection.id as connection_id,
+      record.entity_type,
+      record.external_id
+    from unnest(providers, accounts, entity_types, external_ids, are_theirs)
+      as record (provider, account, entity_type, external_id, is_theirs)
+    left join public.crm_connections as connection
+      on connection.organisation_id = organisation
+      and connection.provider = record.provider
+      and coalesce(connection.account = record.account, true)
+    where record.is_theirs
+  ) as own
+  left join lateral public.crm_record_holder(
+    organisation, own.provider, own.connection_id, own.entity_type, own.external_id
+  ) as holder on true
+  where holder.contact_id = any(people)
+    or holder.is_certain is not true;
+  if false = any(are_theirs) then
+    select
+      coalesce(array_agg(span.connection_id), '{}'),
+      coalesce(array_agg(span.entity_type), '{}'),
+      coalesce(array_agg(span.external_id), '{}'),
+      coalesce(array_agg(coalesce(span.from_at, '-infinity')), '{}'),
+      coalesce(array_agg(coalesce(span.before_at, 'infinity')), '{}')
+    into
+      past_connections,
+      past_types,
+      past_ids,
+      past_from,
+      past_before
+    from (
+      select
+        array_agg(record.connection_id) as connection_ids,
+        array_agg(record.entity_type) as entity_types,
+        array_agg(record.external_id) as external_ids
+      from unnest(connections, entity_types, external_ids) as record (connection_id, entity_type, external_id)
+      where record.connection_id is not null
+    ) as named
+    cross join lateral public.crm_contact_record_spans(
+      organisation, people, named.connection_ids, named.entity_types, named.external_ids
+    ) as span
+    where (span.connection_id, span.entity_type, span.external_id) not in (
+      select
+        own.connection_id,
+        own.entity_type,
+        own.external_id
+      from unnest(own_connections, own_types, own_ids) as own (connection_id, entity_type, external_id)
+      where own.connection_id is not null
+    );
+  end if;
+  -- Other contacts that had one of these records once.
   select coalesce(array_agg(distinct other.contact_id), '{}')
   into former_contacts
-  from unnest(providers, entity_types, external_ids, untils)
-    as record (provider, entity_type, external_id, theirs_until)
-  inner join public.contact_external_id_changes as change
-    on change.organisation_id = organisation
-    and change.provider = record.provider
-    and change.entity_type = record.entity_type
-    and change.external_id = record.external_id
-  cross join lateral (values (change.from_contact_id), (change.to_contact_id)) as other (contact_id)
-  where record.theirs_until = 'infinity'
-    and other.contact_id <> all(people);
+  from (
+    select side.contact_id
+    from unnest(own_providers, own_types, own_ids) as record (provider, entity_type, external_id)
+    inner join public.contact_external_id_changes as change
+      on change.organisation_id = organisation
+      and change.provider = record.provider
+      and change.entity_type = record.entity_type
+      and change.external_id = record.external_id
+    cross join lateral (values (change.from_contact_id), (change.to_contact_id)) as side (contact_id)
+    union all
+    select archive.contact_id
+    from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+    inner join public.contact_external_id_archive as archive
+      on archive.organisation_id = organisation
+      and archive.connection_id = record.connection_id
+      and archive.entity_type = record.entity_type
+      and archive.external_id = record.external_id
+  ) as other
+  where other.contact_id <> all(people);
 
   -- Step 4. The log, then the months that were detached. None is detached meanwhile: that locks crm_connections, too.
   perform set_config('crm_schema.erasing', 'on', true);
@@ -1932,7 +1996,7 @@ begin
     )
     using organisation, people;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
     continue when cardinality(external_ids) = 0;
     -- By the id: before there was a contact, where reading it failed, and where it was refused to another contact, whose
     -- event stays that one's, without the id.
@@ -1940,25 +2004,31 @@ begin
       'update %s as event set external_id = null, error = %s
        where event.organisation_id = $1
          and (event.internal_id is null or event.error is not null)
-         and event.external_id = any($2)
-         and exists (
-           select
-           from unnest($3, $4, $5, $2, $6) as record (provider, account, entity_type, external_id, theirs_until)
-           inner join public.crm_connections as connection
-             on connection.organisation_id = $1
-             and connection.provider = record.provider
-             and coalesce(connection.account = record.account, true)
-           where connection.id = event.connection_id
-             and record.entity_type = event.entity_type
-             and record.external_id = event.external_id
-             and event.occurred_at < record.theirs_until
-             and (event.internal_id is null or record.theirs_until = ''infinity'')
+         and event.external_id = any($4 || $7)
+         and (
+           (event.connection_id, event.entity_type, event.external_id) in (
+             select connection_id, entity_type, external_id
+             from unnest($2, $3, $4) as own (connection_id, entity_type, external_id)
+           )
+           or (
+             event.internal_id is null
+             and exists (
+               select
+               from unnest($5, $6, $7, $8, $9) as past (connection_id, entity_type, external_id, from_at, before_at)
+               where past.connection_id = event.connection_id
+                 and past.entity_type = event.entity_type
+                 and past.external_id = event.external_id
+                 and event.occurred_at >= past.from_at
+                 and event.occurred_at < past.before_at
+             )
+           )
          )',
       log_table, erased_error
     )
-    using organisation, external_ids, providers, accounts, entity_types, untils;
+    using
+      organisation, own_connections, own_types, own_ids, past_connections, past_types, past_ids, past_from, past_before;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
     continue when cardinality(former_contacts) = 0;
     -- By another contact that had one of the records once: its event stays that one's, too.
     execute format(
@@ -1973,10 +2043,10 @@ begin
     )
     using organisation, former_contacts, own_connections, own_types, own_ids;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
   end loop;
   perform set_config('crm_schema.erasing', '', true);
-  row_counts := row_counts || jsonb_build_object('crm_sync_log', logged);
+  row_counts := row_counts || jsonb_build_object('crm_sync_log', total);
 
   -- Step 5. What is pending.
   delete from public.crm_sync_failures as failure
@@ -2031,6 +2101,7 @@ begin
     );
   get diagnostics affected = row_count;
   row_counts := row_counts || jsonb_build_object('crm_sync_conflicts', affected);
+  total := 0;
   -- How far a fill has come is a contact's id. It goes on after the contact before; without one, or if the owner of
   -- these tables may not see contacts, it looks at all of them again.
   for connection_id, filled in
@@ -2060,7 +2131,9 @@ begin
     set fill_contact_id = filled
     where connection.organisation_id = organisation
       and connection.id = connection_id;
+    total := total + 1;
   end loop;
+  row_counts := row_counts || jsonb_build_object('crm_connections', total);
 
   -- Step 6. Identity.
   delete from public.contact_external_ids as mapping
@@ -2072,6 +2145,7 @@ begin
   where (alias.organisation_id = organisation) is true
     and alias.contact_id = any(people);
   get diagnostics affected = row_count;
+  total := affected;
   -- A record that the CRM merged into one of theirs, and that is another contact's.
   update public.contact_external_id_aliases as alias
   set
@@ -2080,33 +2154,34 @@ begin
     merged_into_external_id = null
   where alias.organisation_id = organisation
     and alias.remote_state = 'merged'
-    and alias.merged_into_external_id = any(external_ids)
+    and alias.merged_into_external_id = any(own_ids)
     and exists (
       select
-      from unnest(providers, accounts, entity_types, external_ids, untils)
-        as record (provider, account, entity_type, external_id, theirs_until)
+      from unnest(own_providers, own_connections, own_types, own_ids)
+        as record (provider, connection_id, entity_type, external_id)
       where record.provider = alias.provider
         and record.entity_type = alias.merged_into_entity_type
         and record.external_id = alias.merged_into_external_id
-        and record.theirs_until = 'infinity'
-        and coalesce(
-          record.account = (
-            select connection.account
-            from public.crm_connections as connection
-            where connection.organisation_id = organisation
-              and connection.provider = record.provider
-            order by connection.connected_at desc, connection.id
-            limit 1
-          ),
-          true
+        -- Links belong to the live connection, or the last one.
+        and record.connection_id is not distinct from (
+          select connection.id
+          from public.crm_connections as connection
+          where connection.organisation_id = organisation
+            and connection.provider = record.provider
+          order by
+            connection.status = 'disconnected',
+            connection.connected_at desc,
+            connection.id
+          limit 1
         )
     );
-  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', affected);
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', total + affected);
   delete from public.contact_external_id_archive as archive
   where archive.organisation_id = organisation
     and archive.contact_id = any(people);
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', affected);
+  total := affected;
   delete from public.contact_external_id_archive as archive
   using unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
   where archive.organisation_id = organisation
@@ -2114,9 +2189,7 @@ begin
     and archive.entity_type = record.entity_type
     and archive.external_id = record.external_id;
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object(
-    'contact_external_id_archive', affected + (row_counts ->> 'contact_external_id_archive')::bigint
-  );
+  total := total + affected;
   update public.contact_external_id_archive as archive
   set
     remote_state = 'deleted',
@@ -2131,36 +2204,42 @@ begin
         record.external_id
       from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
     );
-  -- A change between them and another contact goes as a whole: of the other, it says nothing else.
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', total + affected);
+  -- The history of their records. Of one that means somebody else by now, what says who had it before them stays, without
+  -- them: the erasure of whoever has it looks through the events of that one.
+  delete from public.contact_external_id_changes as change
+  using unnest(own_providers, own_connections, own_types, own_ids)
+    as record (provider, connection_id, entity_type, external_id)
+  where change.organisation_id = organisation
+    and change.provider = record.provider
+    and change.entity_type = record.entity_type
+    and change.external_id = record.external_id
+    and (change.connection_id = record.connection_id or change.connection_id is null);
+  get diagnostics affected = row_count;
+  total := affected;
   delete from public.contact_external_id_changes as change
   where change.organisation_id = organisation
     and change.from_contact_id = any(people);
   get diagnostics affected = row_count;
-  logged := affected;
+  total := total + affected;
   delete from public.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.to_contact_id = any(people)
+    and (
+      change.external_id is null
+      or change.from_contact_id is null
+    );
+  get diagnostics affected = row_count;
+  total := total + affected;
+  update public.contact_external_id_changes as change
+  set
+    to_contact_id = null,
+    is_primary = null
   where change.organisation_id = organisation
     and change.to_contact_id = any(people);
   get diagnostics affected = row_count;
-  logged := logged + affected;
-  delete from public.contact_external_id_changes as change
-  using unnest(providers, accounts, entity_types, external_ids, untils)
-    as record (provider, account, entity_type, external_id, theirs_until)
-  where record.theirs_until = 'infinity'
-    and change.organisation_id = organisation
-    and change.provider = record.provider
-    and change.entity_type = record.entity_type
-    and change.external_id = record.external_id
-    and coalesce(
-      record.account = (
-        select connection.account
-        from public.crm_connections as connection
-        where connection.organisation_id = organisation
-          and connection.id = change.connection_id
-      ),
-      true
-    );
-  get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', logged + affected);
+  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', total + affected);
 
   -- Step 7. The proof, and what recognises the records if the CRM sends them again.
   insert into public.crm_erasure_salts (organisation_id, key_id, salt)
@@ -2190,9 +2269,9 @@ begin
     select
       public.crm_erased_record_hash(salt, record.provider, record.entity_type, record.external_id) as hash,
       record.account
-    from unnest(providers, accounts, entity_types, external_ids, untils)
-      as record (provider, account, entity_type, external_id, theirs_until)
-    where record.theirs_until = 'infinity'
+    from unnest(providers, accounts, entity_types, external_ids, are_theirs)
+      as record (provider, account, entity_type, external_id, is_theirs)
+    where record.is_theirs
     union all
     select
       public.crm_erased_contact_hash(salt, given.contact_id),
@@ -2215,7 +2294,7 @@ $_$;
 -- Name: FUNCTION crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: contact_ids, the contacts that they are, all of crm_contact_lineage(named_ids) and nobody else. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s live connections, then all its external ids, the contacts, and the log (crm_lock_log); nobody connects a CRM meanwhile. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if contact_ids is not that lineage any more or a CRM was connected meanwhile, with CRM01 if row-level security may hide rows (crm_require_all_rows), and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
+COMMENT ON FUNCTION public.crm_erase_contact(organisation_id uuid, named_ids uuid[], contact_ids uuid[], subject_hashes bytea[], key_id text, salt bytea) IS 'Erases a person: contact_ids, the contacts that they are, all of crm_contact_lineage(named_ids) and nobody else. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s; the history of such an id keeps who had it before the person, with to_contact_id null. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s live connections, then all its external ids, the contacts, and the log (crm_lock_log); nobody connects a CRM meanwhile. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if contact_ids is not that lineage any more or a CRM was connected meanwhile, with CRM01 if row-level security may hide rows (crm_require_all_rows), and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
 
 --
 -- Name: crm_erase_organisation(uuid, bytea, text, integer); Type: FUNCTION; Schema: public; Owner: -
@@ -2533,23 +2612,20 @@ begin
     where salts.organisation_id = organisation
       -- If either account is unknown, it may be the same one.
       and coalesce(erased.account = connection.account, true)
+      -- Erasures leave none of theirs: a record that somebody has in that very account means them.
+      and not exists (
+        select
+        from public.crm_record_holder(
+          organisation, given.provider, coalesce(named_connection, present.id), given.entity_type, given.external_id
+        ) as holder
+        where holder.is_certain
+      )
+      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record), in the account to which
+      -- the links belong.
       and not (
-        -- Links say nothing of an id in another account.
         coalesce(connection.id = present.id or connection.account = present.account, named_connection is null)
-        and (
-          -- Erasures leave no link of theirs: an id that has one means somebody else.
-          exists (
-            select
-            from public.contact_external_records as record
-            where record.organisation_id = organisation
-              and record.provider = given.provider
-              and record.entity_type = given.entity_type
-              and record.external_id = given.external_id
-          )
-          -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
-          or encode(erased.hash, 'hex') = any(
-            string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
-          )
+        and encode(erased.hash, 'hex') = any(
+          string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
         )
       )
   )
@@ -2561,7 +2637,7 @@ $$;
 -- Name: FUNCTION crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid); Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. They are records of the account of the connection that is named, or if none is, of the live or the last one to their CRM. A record of another account is another record, if both accounts are known, and one that is linked means somebody else in that account, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+COMMENT ON FUNCTION public.crm_find_erased_records(organisation_id uuid, providers text[], entity_types text[], external_ids text[], connection_id uuid) IS 'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. They are records of the account of the connection that is named, or if none is, of the live or the last one to their CRM. A record of another account is another record, if both accounts are known. One that somebody has in that account (crm_record_holder) means them, also if this transaction has unlinked it; but not one of an account that may be another. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 --
 -- Name: crm_forget_contents(uuid, text); Type: FUNCTION; Schema: public; Owner: -
@@ -4728,6 +4804,99 @@ $$;
 --
 
 COMMENT ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) IS 'Lets a record of an erased person be linked and logged again, because the person wants it, or the CRM has given the id to somebody else. Returns whether it was one. Only the owner may run it.';
+
+--
+-- Name: crm_record_holder(uuid, text, uuid, text, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text) RETURNS TABLE(contact_id uuid, is_certain boolean)
+    LANGUAGE sql STABLE ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  with connection as materialized (
+    select
+      connections.id,
+      connections.account,
+      -- To whose account the links at this CRM belong; without a live connection, they are those of the last one.
+      row_number() over (
+        order by
+          connections.status = 'disconnected',
+          connections.connected_at desc,
+          connections.id
+      ) = 1 as is_present
+    from public.crm_connections as connections
+    where connections.organisation_id = crm_record_holder.organisation_id
+      and connections.provider = crm_record_holder.provider
+  ),
+  link as (
+    select
+      record.contact_id,
+      record.first_seen_at,
+      true as is_present,
+      present.id as connection_id,
+      present.account
+    from (
+      select
+        linked.contact_id,
+        linked.first_seen_at
+      from public.contact_external_records as linked
+      where linked.organisation_id = crm_record_holder.organisation_id
+        and linked.provider = crm_record_holder.provider
+        and linked.entity_type = crm_record_holder.entity_type
+        and linked.external_id = crm_record_holder.external_id
+      limit 1
+    ) as record
+    left join connection as present
+      on present.is_present
+    union all
+    select
+      record.contact_id,
+      record.first_seen_at,
+      false,
+      connection.id,
+      connection.account
+    from connection
+    cross join lateral (
+      select
+        archive.contact_id,
+        archive.first_seen_at
+      from public.contact_external_id_archive as archive
+      where archive.organisation_id = crm_record_holder.organisation_id
+        and archive.connection_id = connection.id
+        and archive.entity_type = crm_record_holder.entity_type
+        and archive.external_id = crm_record_holder.external_id
+        and archive.contact_id is not null
+      limit 1
+    ) as record
+  )
+  select
+    link.contact_id,
+    account.is_same
+  from link
+  left join connection as named
+    on named.id = crm_record_holder.connection_id
+  cross join lateral (
+    select
+      coalesce(
+        link.connection_id is not distinct from crm_record_holder.connection_id
+          or link.account = named.account,
+        false
+      ) as is_same
+  ) as account
+  where (link.account <> named.account) is not true
+  order by
+    account.is_same desc,
+    link.is_present desc,
+    link.first_seen_at desc,
+    link.contact_id
+  limit 1
+$$;
+
+--
+-- Name: FUNCTION crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON FUNCTION public.crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text) IS 'Whose record it is now, in the account of a connection: that of the contact to which it is linked, else of the one for which the archive has it, the later link first. A link in that account goes before one in an account that may be the same, because either is unknown: then is_certain is false. connection_id is null if the connection is unknown. No row: nobody has it.';
 
 --
 -- Name: crm_refuse_data_loss(text); Type: FUNCTION; Schema: public; Owner: -
@@ -10651,6 +10820,15 @@ REVOKE ALL ON FUNCTION public.crm_readmit_contact(organisation_id uuid, contact_
 --
 
 REVOKE ALL ON FUNCTION public.crm_readmit_record(organisation_id uuid, provider text, entity_type text, external_id text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text) TO crm_app;
+GRANT ALL ON FUNCTION public.crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text) TO crm_worker;
+GRANT ALL ON FUNCTION public.crm_record_holder(organisation_id uuid, provider text, connection_id uuid, entity_type text, external_id text) TO crm_reader;
 
 --
 -- Name: FUNCTION crm_refuse_data_loss(lost text); Type: ACL; Schema: public; Owner: -

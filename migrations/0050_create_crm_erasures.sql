@@ -279,6 +279,103 @@ comment on function crm_check_caller_organisation(uuid, regclass) is
 
 -- Functions name their tables with the schema, because search_path must not decide which tables they use.
 select crm_run_in_schema($create$
+create function %1$I.crm_record_holder(
+  organisation_id uuid,
+  provider text,
+  connection_id uuid,
+  entity_type text,
+  external_id text
+)
+returns table (contact_id uuid, is_certain boolean)
+language sql
+stable
+rows 1
+set search_path = pg_catalog, pg_temp
+as $body$
+  with connection as materialized (
+    select
+      connections.id,
+      connections.account,
+      -- To whose account the links at this CRM belong; without a live connection, they are those of the last one.
+      row_number() over (
+        order by
+          connections.status = 'disconnected',
+          connections.connected_at desc,
+          connections.id
+      ) = 1 as is_present
+    from %1$I.crm_connections as connections
+    where connections.organisation_id = crm_record_holder.organisation_id
+      and connections.provider = crm_record_holder.provider
+  ),
+  link as (
+    select
+      record.contact_id,
+      record.first_seen_at,
+      true as is_present,
+      present.id as connection_id,
+      present.account
+    from (
+      select
+        linked.contact_id,
+        linked.first_seen_at
+      from %1$I.contact_external_records as linked
+      where linked.organisation_id = crm_record_holder.organisation_id
+        and linked.provider = crm_record_holder.provider
+        and linked.entity_type = crm_record_holder.entity_type
+        and linked.external_id = crm_record_holder.external_id
+      limit 1
+    ) as record
+    left join connection as present
+      on present.is_present
+    union all
+    select
+      record.contact_id,
+      record.first_seen_at,
+      false,
+      connection.id,
+      connection.account
+    from connection
+    cross join lateral (
+      select
+        archive.contact_id,
+        archive.first_seen_at
+      from %1$I.contact_external_id_archive as archive
+      where archive.organisation_id = crm_record_holder.organisation_id
+        and archive.connection_id = connection.id
+        and archive.entity_type = crm_record_holder.entity_type
+        and archive.external_id = crm_record_holder.external_id
+        and archive.contact_id is not null
+      limit 1
+    ) as record
+  )
+  select
+    link.contact_id,
+    account.is_same
+  from link
+  left join connection as named
+    on named.id = crm_record_holder.connection_id
+  cross join lateral (
+    select
+      coalesce(
+        link.connection_id is not distinct from crm_record_holder.connection_id
+          or link.account = named.account,
+        false
+      ) as is_same
+  ) as account
+  where (link.account <> named.account) is not true
+  order by
+    account.is_same desc,
+    link.is_present desc,
+    link.first_seen_at desc,
+    link.contact_id
+  limit 1
+$body$
+$create$);
+
+comment on function crm_record_holder(uuid, text, uuid, text, text) is
+  'Whose record it is now, in the account of a connection: that of the contact to which it is linked, else of the one for which the archive has it, the later link first. A link in that account goes before one in an account that may be the same, because either is unknown: then is_certain is false. connection_id is null if the connection is unknown. No row: nobody has it.';
+
+select crm_run_in_schema($create$
 create function %1$I.crm_find_erased_records(
   organisation_id uuid,
   providers text[],
@@ -352,23 +449,20 @@ begin
     where salts.organisation_id = organisation
       -- If either account is unknown, it may be the same one.
       and coalesce(erased.account = connection.account, true)
+      -- Erasures leave none of theirs: a record that somebody has in that very account means them.
+      and not exists (
+        select
+        from %1$I.crm_record_holder(
+          organisation, given.provider, coalesce(named_connection, present.id), given.entity_type, given.external_id
+        ) as holder
+        where holder.is_certain
+      )
+      -- The same for an id that is on the way from one row to another (crm_note_unlinked_record), in the account to which
+      -- the links belong.
       and not (
-        -- Links say nothing of an id in another account.
         coalesce(connection.id = present.id or connection.account = present.account, named_connection is null)
-        and (
-          -- Erasures leave no link of theirs: an id that has one means somebody else.
-          exists (
-            select
-            from %1$I.contact_external_records as record
-            where record.organisation_id = organisation
-              and record.provider = given.provider
-              and record.entity_type = given.entity_type
-              and record.external_id = given.external_id
-          )
-          -- The same for an id that is on the way from one row to another (crm_note_unlinked_record).
-          or encode(erased.hash, 'hex') = any(
-            string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
-          )
+        and encode(erased.hash, 'hex') = any(
+          string_to_array(coalesce(current_setting('crm_schema.unlinked_records', true), ''), ' ')
         )
       )
   )
@@ -378,7 +472,7 @@ $body$
 $create$);
 
 comment on function crm_find_erased_records(uuid, text[], text[], text[], uuid) is
-  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. They are records of the account of the connection that is named, or if none is, of the live or the last one to their CRM. A record of another account is another record, if both accounts are known, and one that is linked means somebody else in that account, also if this transaction has unlinked it. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
+  'Says which of these records, one array element each and counted from 1, are those of people who were erased: they must be neither linked nor logged. They are records of the account of the connection that is named, or if none is, of the live or the last one to their CRM. A record of another account is another record, if both accounts are known. One that somebody has in that account (crm_record_holder) means them, also if this transaction has unlinked it; but not one of an account that may be another. Where anybody was erased, refuses users who do not see the organisation with CRM05. SECURITY DEFINER, because only the owner reads the salts and the hashes.';
 
 select crm_run_in_schema($create$
 create function %1$I.crm_find_erased_contacts(organisation_id uuid, contact_ids uuid[])
@@ -604,6 +698,7 @@ on function
   crm_require_all_rows(regclass),
   crm_check_caller_organisation(uuid, regclass),
   crm_lock_log(uuid, boolean),
+  crm_record_holder(uuid, text, uuid, text, text),
   crm_find_erased_records(uuid, text[], text[], text[], uuid),
   crm_find_erased_contacts(uuid, uuid[]),
   crm_note_unlinked_record(uuid, text, text, text)
@@ -616,6 +711,11 @@ on function
   crm_find_erased_contacts(uuid, uuid[]),
   crm_note_unlinked_record(uuid, text, text, text)
 to crm_app, crm_worker;
+
+-- The export asks for it with the rights of whoever asks for that.
+grant execute
+on function crm_record_holder(uuid, text, uuid, text, text)
+to crm_app, crm_worker, crm_reader;
 
 grant execute
 on function crm_find_erased_contacts(uuid, uuid[])
@@ -630,6 +730,7 @@ select crm_give_to_owner(array[
   'function crm_require_all_rows(regclass)',
   'function crm_check_caller_organisation(uuid, regclass)',
   'function crm_lock_log(uuid, boolean)',
+  'function crm_record_holder(uuid, text, uuid, text, text)',
   'function crm_find_erased_records(uuid, text[], text[], text[], uuid)',
   'function crm_find_erased_contacts(uuid, uuid[])',
   'function crm_note_unlinked_record(uuid, text, text, text)'
@@ -756,6 +857,8 @@ drop function crm_note_unlinked_record(uuid, text, text, text);
 drop function crm_find_erased_contacts(uuid, uuid[]);
 
 drop function crm_find_erased_records(uuid, text[], text[], text[], uuid);
+
+drop function crm_record_holder(uuid, text, uuid, text, text);
 
 drop function crm_check_caller_organisation(uuid, regclass);
 

@@ -1,6 +1,7 @@
 -- Up Migration
 --
--- Purpose: erases a person: everything by which the tables and the log know them, in one transaction.
+-- Purpose: erases a person: everything by which the tables and the log know them, in one transaction; and says which
+--          records are or were those of some contacts, and when, for the export of a person as well.
 -- Locks:   nothing.
 -- Scans:   nothing.
 -- Down:    restores the trigger function and drops the others; loses no data.
@@ -9,6 +10,13 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 select crm_require_schema(current_schema());
+
+-- Whose a record is, for erasures, for exports, and where records of erased people are recognised: now, that of the contact
+-- to which it is linked, or else for which the archive of its account has it (crm_record_holder); earlier, that of the
+-- contact that was linked to it last before, or first of all (crm_contact_record_spans). If nobody has it now, it goes with
+-- the erasure of anybody who had it. What is theirs now is erased wherever it stands, and recognised afterwards; of what
+-- means somebody else by now, only what was logged while it was theirs. An unknown account may be the same as another: who
+-- has the record there counts, but not where records are recognised.
 
 -- 1. The way through the log's trigger. The setting alone is anybody's to set, and the owner alone could change events by
 --    mistake: both are needed. They meet only in functions that run as the owner and turn the setting on for their own
@@ -143,7 +151,14 @@ comment on function crm_contact_lineage(uuid, uuid[]) is
 
 select crm_run_in_schema($create$
 create function %1$I.crm_contact_records(organisation_id uuid, contact_ids uuid[])
-returns table (provider text, account text, entity_type text, external_id text, theirs_until timestamptz)
+returns table (
+  provider text,
+  connection_id uuid,
+  account text,
+  entity_type text,
+  external_id text,
+  is_theirs boolean
+)
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
@@ -159,11 +174,11 @@ begin
   perform %1$I.crm_require_all_rows();
   for log_table in select tables from %1$I.crm_sync_log_tables() as tables loop
     execute format(
-      'select coalesce(jsonb_agg(distinct jsonb_build_array(connection_id, entity_type, external_id)), ''[]'')
-       from %%s
-       where organisation_id = $1
-         and internal_id = any($2)
-         and external_id is not null',
+      'select coalesce(jsonb_agg(distinct jsonb_build_array(event.connection_id, event.entity_type, event.external_id)), ''[]'')
+       from %%s as event
+       where event.organisation_id = $1
+         and event.internal_id = any($2)
+         and event.external_id is not null',
       log_table
     )
     into found
@@ -184,6 +199,7 @@ begin
   present as materialized (
     select distinct on (connection.provider)
       connection.provider,
+      connection.id,
       connection.account
     from connection
     order by connection.provider, connection.connected_at desc, connection.id
@@ -191,9 +207,10 @@ begin
   record as (
     select
       present_record.provider,
+      present.id as connection_id,
+      present.account,
       present_record.entity_type,
-      present_record.external_id,
-      present.account
+      present_record.external_id
     from %1$I.contact_external_records as present_record
     left join present
       on present.provider = present_record.provider
@@ -202,9 +219,10 @@ begin
     union
     select
       alias.provider,
+      present.id,
+      present.account,
       alias.merged_into_entity_type,
-      alias.merged_into_external_id,
-      present.account
+      alias.merged_into_external_id
     from %1$I.contact_external_id_aliases as alias
     left join present
       on present.provider = alias.provider
@@ -214,9 +232,10 @@ begin
     union
     select
       connection.provider,
+      connection.id,
+      connection.account,
       named.entity_type,
-      named.external_id,
-      connection.account
+      named.external_id
     from %1$I.contact_external_id_archive as archive
     inner join connection
       on connection.id = archive.connection_id
@@ -231,9 +250,10 @@ begin
     union
     select
       change.provider,
+      connection.id,
+      connection.account,
       change.entity_type,
-      change.external_id,
-      connection.account
+      change.external_id
     from (
       select
         from_change.provider,
@@ -259,9 +279,10 @@ begin
     union
     select
       connection.provider,
+      connection.id,
+      connection.account,
       conflict.entity_type,
-      conflict.external_id,
-      connection.account
+      conflict.external_id
     from %1$I.crm_sync_conflicts as conflict
     inner join connection
       on connection.id = conflict.connection_id
@@ -270,51 +291,256 @@ begin
     union
     select
       connection.provider,
+      connection.id,
+      connection.account,
       event.value ->> 1,
-      event.value ->> 2,
-      connection.account
+      event.value ->> 2
     from jsonb_array_elements(logged) as event (value)
     inner join connection
       on connection.id = (event.value ->> 0)::uuid
   )
   select
     record.provider collate "default",
+    record.connection_id,
     record.account collate "default",
     record.entity_type collate "default",
     record.external_id collate "default",
-    coalesce(least(live.since, archived.since), 'infinity')
+    coalesce(holder.contact_id = any(people), true)
   from record
-  left join present
-    on present.provider = record.provider
-  left join lateral (
-    select other.first_seen_at as since
-    from %1$I.contact_external_records as other
-    where other.organisation_id = organisation
-      and other.provider = record.provider
-      and other.entity_type = record.entity_type
-      and other.external_id = record.external_id
-      and other.contact_id <> all(people)
-      and coalesce(present.account = record.account, true)
-    limit 1
-  ) as live on true
-  left join lateral (
-    select min(other.first_seen_at) as since
-    from connection
-    inner join %1$I.contact_external_id_archive as other
-      on other.organisation_id = organisation
-      and other.connection_id = connection.id
-      and other.entity_type = record.entity_type
-      and other.external_id = record.external_id
-      and other.contact_id <> all(people)
-    where connection.provider = record.provider
-      and coalesce(connection.account = record.account, true)
-  ) as archived on true;
+  left join lateral %1$I.crm_record_holder(
+    organisation, record.provider, record.connection_id, record.entity_type, record.external_id
+  ) as holder on true;
 end
 $body$
 $create$);
 
 comment on function crm_contact_records(uuid, uuid[]) is
-  'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log. theirs_until: infinity, or if the id means another contact by now, since when: what was logged under the id from then on is that one''s. Null accounts are unknown. Fails with CRM01 if row-level security may hide rows (crm_require_all_rows).';
+  'Lists every record at a CRM by which these contacts of an organisation are or were known: now, in the archive, in the history, in conflicts and in the log; with the connection whose account it belongs to, null if that is unknown. is_theirs: nobody else has it by now (crm_record_holder). Fails with CRM01 if row-level security may hide rows (crm_require_all_rows).';
+
+select crm_run_in_schema($create$
+create function %1$I.crm_contact_record_spans(
+  organisation_id uuid,
+  contact_ids uuid[],
+  named_connection_ids uuid[] default '{}',
+  named_entity_types text[] default '{}',
+  named_external_ids text[] default '{}'
+)
+returns table (
+  connection_id uuid,
+  entity_type text,
+  external_id text,
+  from_at timestamptz,
+  before_at timestamptz
+)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What the log and the conflicts have together with one of these contacts, and what the caller found in detached months.
+  with named as materialized (
+    select
+      named_one.connection_id,
+      connection.provider,
+      named_one.entity_type,
+      named_one.external_id
+    from (
+      select event.connection_id, event.entity_type, event.external_id
+      from unnest(contact_ids) as person (contact_id)
+      cross join lateral (
+        select
+          entry.connection_id,
+          entry.entity_type,
+          entry.external_id
+        from %1$I.crm_sync_log as entry
+        where entry.organisation_id = crm_contact_record_spans.organisation_id
+          and entry.internal_id = person.contact_id
+          and entry.external_id is not null
+      ) as event
+      union
+      select conflict.connection_id, conflict.entity_type, conflict.external_id
+      from %1$I.crm_sync_conflicts as conflict
+      where (conflict.organisation_id = crm_contact_record_spans.organisation_id) is true
+        and conflict.contact_id = any(contact_ids)
+      union
+      select elsewhere.connection_id, elsewhere.entity_type, elsewhere.external_id
+      from unnest(named_connection_ids, named_entity_types, named_external_ids)
+        as elsewhere (connection_id, entity_type, external_id)
+    ) as named_one
+    inner join %1$I.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.id = named_one.connection_id
+  ),
+  -- "is true" keeps the planner from reading all of an organisation's ids where statistics are missing.
+  known as materialized (
+    select record.provider, record.entity_type, record.external_id
+    from %1$I.contact_external_records as record
+    where (record.organisation_id = crm_contact_record_spans.organisation_id) is true
+      and record.contact_id = any(contact_ids)
+    union
+    select connection.provider, archive.entity_type, archive.external_id
+    from %1$I.contact_external_id_archive as archive
+    inner join %1$I.crm_connections as connection
+      on connection.organisation_id = archive.organisation_id
+        and connection.id = archive.connection_id
+    where archive.organisation_id = crm_contact_record_spans.organisation_id
+      and archive.contact_id = any(contact_ids)
+    union
+    select change.provider, change.entity_type, change.external_id
+    from %1$I.contact_external_id_changes as change
+    where change.organisation_id = crm_contact_record_spans.organisation_id
+      and change.from_contact_id = any(contact_ids)
+      and change.external_id is not null
+    union
+    select named.provider, named.entity_type, named.external_id
+    from named
+  ),
+  -- Each contact that has or had one of these ids. Ties go to the later one: the history first, then what is present.
+  link as materialized (
+    select
+      known.provider,
+      known.entity_type,
+      known.external_id,
+      record.contact_id,
+      record.first_seen_at as linked_at,
+      null::timestamptz as merged_at,
+      present.account,
+      2 as rank,
+      0::bigint as position
+    from known
+    cross join lateral (
+      select candidate.contact_id, candidate.first_seen_at
+      from %1$I.contact_external_records as candidate
+      where candidate.organisation_id = crm_contact_record_spans.organisation_id
+        and candidate.provider = known.provider
+        and candidate.entity_type = known.entity_type
+        and candidate.external_id = known.external_id
+      limit 1
+    ) as record
+    left join lateral (
+      select connection.account
+      from %1$I.crm_connections as connection
+      where connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.provider = known.provider
+      order by
+        connection.status = 'disconnected',
+        connection.connected_at desc
+      limit 1
+    ) as present on true
+    union all
+    select
+      known.provider,
+      known.entity_type,
+      known.external_id,
+      record.contact_id,
+      record.first_seen_at,
+      null,
+      connection.account,
+      1,
+      0
+    from known
+    inner join %1$I.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.provider = known.provider
+    cross join lateral (
+      select archive.contact_id, archive.first_seen_at
+      from %1$I.contact_external_id_archive as archive
+      where archive.organisation_id = crm_contact_record_spans.organisation_id
+        and archive.connection_id = connection.id
+        and archive.entity_type = known.entity_type
+        and archive.external_id = known.external_id
+        and archive.contact_id is not null
+      limit 1
+    ) as record
+    union all
+    select
+      known.provider,
+      known.entity_type,
+      known.external_id,
+      past.from_contact_id,
+      past.linked_at,
+      past.merged_at,
+      connection.account,
+      0,
+      past.id
+    from known
+    cross join lateral (
+      select
+        change.id,
+        change.from_contact_id,
+        coalesce(change.linked_at, change.changed_at) as linked_at,
+        case when change.kind = 'contacts_merged' and change.undone_by is null then change.changed_at end as merged_at,
+        change.connection_id
+      from %1$I.contact_external_id_changes as change
+      where change.organisation_id = crm_contact_record_spans.organisation_id
+        and change.provider = known.provider
+        and change.entity_type = known.entity_type
+        and change.external_id = known.external_id
+        and change.from_contact_id is not null
+      order by change.id desc
+      limit 1000
+    ) as past
+    left join %1$I.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.id = past.connection_id
+  ),
+  -- From one link to the next; the first one also has what came before it. A merge of contacts keeps when the id was
+  -- linked: until then it was that of the contact that was merged away. Who has it now is the last one, also where a
+  -- later link is only in an account that may be the same.
+  span as (
+    select
+      connection.id as connection_id,
+      link.entity_type,
+      link.external_id,
+      link.contact_id,
+      case
+        when row_number() over times > 1
+          then greatest(link.linked_at, lag(link.merged_at) over times)
+      end as from_at,
+      case
+        when lead(link.contact_id) over times is not null
+          then greatest(
+            min(link.linked_at) over (times rows between 1 following and unbounded following),
+            link.merged_at
+          )
+      end as before_at
+    from link
+    inner join %1$I.crm_connections as connection
+      on connection.organisation_id = crm_contact_record_spans.organisation_id
+        and connection.provider = link.provider
+        -- Unless both accounts are known, it may be the same one.
+        and (connection.account <> link.account) is not true
+    left join lateral %1$I.crm_record_holder(
+      crm_contact_record_spans.organisation_id, link.provider, connection.id, link.entity_type, link.external_id
+    ) as holder on true
+    window times as (
+      partition by connection.id, link.entity_type, link.external_id
+      order by
+        link.rank > 0 and (link.contact_id = holder.contact_id) is true,
+        link.linked_at,
+        link.rank,
+        link.position
+    )
+  )
+  select span.connection_id, span.entity_type, span.external_id, span.from_at, span.before_at
+  from span
+  where span.contact_id = any(contact_ids)
+    and (span.from_at < span.before_at) is not false
+  union all
+  -- Nobody was ever linked, but the record was named together with the contact: a link that was refused.
+  select named.connection_id, named.entity_type, named.external_id, null, null
+  from named
+  where not exists (
+    select
+    from span
+    where span.connection_id = named.connection_id
+      and span.entity_type = named.entity_type
+      and span.external_id = named.external_id
+  )
+$$;
+$create$);
+
+comment on function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[]) is
+  'The records that are or were those of some contacts, and when, by connection: what was logged of a record alone, without a contact, belongs to the contact that was linked to it last before, or to the first one if there was none; and what was logged of both shows the record only if it was that contact''s then. Null: since ever, or until now. An id that has become another contact''s has an end. Records of another account of the CRM are left out, if both accounts are known. Who has the record now (crm_record_holder) is the last one. A record that nobody has any more is that of the last one, because an export must not show what is another person''s; crm_contact_records, for erasures, has it for each of them. The last three parameters name, element by element, the records that stand together with these contacts in months that are detached from the log.';
 
 -- 3. The erasure.
 
@@ -343,17 +569,24 @@ declare
   log_table regclass;
   connection_id uuid;
   filled uuid;
-  -- Each record that was theirs, element by element.
+  -- Each record that is or was theirs, element by element.
   providers text[];
+  connections uuid[];
   accounts text[];
   entity_types text[];
   external_ids text[];
-  untils timestamptz[];
-  -- The records that are nobody else's by now, by connection, element by element.
+  are_theirs boolean[];
+  -- Those that are theirs, by connection, element by element; the connection is null if there was none to the CRM.
+  own_providers text[];
   own_connections uuid[];
   own_types text[];
   own_ids text[];
-  -- Other contacts that had one of these records once.
+  -- When the others were theirs.
+  past_connections uuid[] := '{}';
+  past_types text[] := '{}';
+  past_ids text[] := '{}';
+  past_from timestamptz[] := '{}';
+  past_before timestamptz[] := '{}';
   former_contacts uuid[];
   -- The live connections.
   locked uuid[];
@@ -366,7 +599,7 @@ declare
   erasure bigint;
   row_counts jsonb := '{}';
   affected bigint;
-  logged bigint := 0;
+  total bigint := 0;
 begin
   perform %1$I.crm_require_read_committed('a person cannot be erased');
   if organisation is null
@@ -520,44 +753,104 @@ begin
   -- Step 3. Every id they had.
   select
     coalesce(array_agg(record.provider), '{}'),
+    coalesce(array_agg(record.connection_id), '{}'),
     coalesce(array_agg(record.account), '{}'),
     coalesce(array_agg(record.entity_type), '{}'),
     coalesce(array_agg(record.external_id), '{}'),
-    coalesce(array_agg(record.theirs_until), '{}')
+    coalesce(array_agg(record.is_theirs), '{}')
   into
     providers,
+    connections,
     accounts,
     entity_types,
     external_ids,
-    untils
+    are_theirs
   from %1$I.crm_contact_records(organisation, people) as record;
+  -- What may be of an account may stand under each of its connections, unless somebody else certainly has it there.
   select
-    coalesce(array_agg(connection.id), '{}'),
-    coalesce(array_agg(record.entity_type), '{}'),
-    coalesce(array_agg(record.external_id), '{}')
+    coalesce(array_agg(own.provider), '{}'),
+    coalesce(array_agg(own.connection_id), '{}'),
+    coalesce(array_agg(own.entity_type), '{}'),
+    coalesce(array_agg(own.external_id), '{}')
   into
+    own_providers,
     own_connections,
     own_types,
     own_ids
-  from unnest(providers, accounts, entity_types, external_ids, untils)
-    as record (provider, account, entity_type, external_id, theirs_until)
-  inner join %1$I.crm_connections as connection
-    on connection.organisation_id = organisation
-    and connection.provider = record.provider
-    and coalesce(connection.account = record.account, true)
-  where record.theirs_until = 'infinity';
+  from (
+    select distinct
+      record.provider,
+      connection.id as connection_id,
+      record.entity_type,
+      record.external_id
+    from unnest(providers, accounts, entity_types, external_ids, are_theirs)
+      as record (provider, account, entity_type, external_id, is_theirs)
+    left join %1$I.crm_connections as connection
+      on connection.organisation_id = organisation
+      and connection.provider = record.provider
+      and coalesce(connection.account = record.account, true)
+    where record.is_theirs
+  ) as own
+  left join lateral %1$I.crm_record_holder(
+    organisation, own.provider, own.connection_id, own.entity_type, own.external_id
+  ) as holder on true
+  where holder.contact_id = any(people)
+    or holder.is_certain is not true;
+  if false = any(are_theirs) then
+    select
+      coalesce(array_agg(span.connection_id), '{}'),
+      coalesce(array_agg(span.entity_type), '{}'),
+      coalesce(array_agg(span.external_id), '{}'),
+      coalesce(array_agg(coalesce(span.from_at, '-infinity')), '{}'),
+      coalesce(array_agg(coalesce(span.before_at, 'infinity')), '{}')
+    into
+      past_connections,
+      past_types,
+      past_ids,
+      past_from,
+      past_before
+    from (
+      select
+        array_agg(record.connection_id) as connection_ids,
+        array_agg(record.entity_type) as entity_types,
+        array_agg(record.external_id) as external_ids
+      from unnest(connections, entity_types, external_ids) as record (connection_id, entity_type, external_id)
+      where record.connection_id is not null
+    ) as named
+    cross join lateral %1$I.crm_contact_record_spans(
+      organisation, people, named.connection_ids, named.entity_types, named.external_ids
+    ) as span
+    where (span.connection_id, span.entity_type, span.external_id) not in (
+      select
+        own.connection_id,
+        own.entity_type,
+        own.external_id
+      from unnest(own_connections, own_types, own_ids) as own (connection_id, entity_type, external_id)
+      where own.connection_id is not null
+    );
+  end if;
+  -- Other contacts that had one of these records once.
   select coalesce(array_agg(distinct other.contact_id), '{}')
   into former_contacts
-  from unnest(providers, entity_types, external_ids, untils)
-    as record (provider, entity_type, external_id, theirs_until)
-  inner join %1$I.contact_external_id_changes as change
-    on change.organisation_id = organisation
-    and change.provider = record.provider
-    and change.entity_type = record.entity_type
-    and change.external_id = record.external_id
-  cross join lateral (values (change.from_contact_id), (change.to_contact_id)) as other (contact_id)
-  where record.theirs_until = 'infinity'
-    and other.contact_id <> all(people);
+  from (
+    select side.contact_id
+    from unnest(own_providers, own_types, own_ids) as record (provider, entity_type, external_id)
+    inner join %1$I.contact_external_id_changes as change
+      on change.organisation_id = organisation
+      and change.provider = record.provider
+      and change.entity_type = record.entity_type
+      and change.external_id = record.external_id
+    cross join lateral (values (change.from_contact_id), (change.to_contact_id)) as side (contact_id)
+    union all
+    select archive.contact_id
+    from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
+    inner join %1$I.contact_external_id_archive as archive
+      on archive.organisation_id = organisation
+      and archive.connection_id = record.connection_id
+      and archive.entity_type = record.entity_type
+      and archive.external_id = record.external_id
+  ) as other
+  where other.contact_id <> all(people);
 
   -- Step 4. The log, then the months that were detached. None is detached meanwhile: that locks crm_connections, too.
   perform set_config('crm_schema.erasing', 'on', true);
@@ -570,7 +863,7 @@ begin
     )
     using organisation, people;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
     continue when cardinality(external_ids) = 0;
     -- By the id: before there was a contact, where reading it failed, and where it was refused to another contact, whose
     -- event stays that one's, without the id.
@@ -578,25 +871,31 @@ begin
       'update %%s as event set external_id = null, error = %%s
        where event.organisation_id = $1
          and (event.internal_id is null or event.error is not null)
-         and event.external_id = any($2)
-         and exists (
-           select
-           from unnest($3, $4, $5, $2, $6) as record (provider, account, entity_type, external_id, theirs_until)
-           inner join %1$I.crm_connections as connection
-             on connection.organisation_id = $1
-             and connection.provider = record.provider
-             and coalesce(connection.account = record.account, true)
-           where connection.id = event.connection_id
-             and record.entity_type = event.entity_type
-             and record.external_id = event.external_id
-             and event.occurred_at < record.theirs_until
-             and (event.internal_id is null or record.theirs_until = ''infinity'')
+         and event.external_id = any($4 || $7)
+         and (
+           (event.connection_id, event.entity_type, event.external_id) in (
+             select connection_id, entity_type, external_id
+             from unnest($2, $3, $4) as own (connection_id, entity_type, external_id)
+           )
+           or (
+             event.internal_id is null
+             and exists (
+               select
+               from unnest($5, $6, $7, $8, $9) as past (connection_id, entity_type, external_id, from_at, before_at)
+               where past.connection_id = event.connection_id
+                 and past.entity_type = event.entity_type
+                 and past.external_id = event.external_id
+                 and event.occurred_at >= past.from_at
+                 and event.occurred_at < past.before_at
+             )
+           )
          )',
       log_table, erased_error
     )
-    using organisation, external_ids, providers, accounts, entity_types, untils;
+    using
+      organisation, own_connections, own_types, own_ids, past_connections, past_types, past_ids, past_from, past_before;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
     continue when cardinality(former_contacts) = 0;
     -- By another contact that had one of the records once: its event stays that one's, too.
     execute format(
@@ -611,10 +910,10 @@ begin
     )
     using organisation, former_contacts, own_connections, own_types, own_ids;
     get diagnostics affected = row_count;
-    logged := logged + affected;
+    total := total + affected;
   end loop;
   perform set_config('crm_schema.erasing', '', true);
-  row_counts := row_counts || jsonb_build_object('crm_sync_log', logged);
+  row_counts := row_counts || jsonb_build_object('crm_sync_log', total);
 
   -- Step 5. What is pending.
   delete from %1$I.crm_sync_failures as failure
@@ -669,6 +968,7 @@ begin
     );
   get diagnostics affected = row_count;
   row_counts := row_counts || jsonb_build_object('crm_sync_conflicts', affected);
+  total := 0;
   -- How far a fill has come is a contact's id. It goes on after the contact before; without one, or if the owner of
   -- these tables may not see contacts, it looks at all of them again.
   for connection_id, filled in
@@ -698,7 +998,9 @@ begin
     set fill_contact_id = filled
     where connection.organisation_id = organisation
       and connection.id = connection_id;
+    total := total + 1;
   end loop;
+  row_counts := row_counts || jsonb_build_object('crm_connections', total);
 
   -- Step 6. Identity.
   delete from %1$I.contact_external_ids as mapping
@@ -710,6 +1012,7 @@ begin
   where (alias.organisation_id = organisation) is true
     and alias.contact_id = any(people);
   get diagnostics affected = row_count;
+  total := affected;
   -- A record that the CRM merged into one of theirs, and that is another contact's.
   update %1$I.contact_external_id_aliases as alias
   set
@@ -718,33 +1021,34 @@ begin
     merged_into_external_id = null
   where alias.organisation_id = organisation
     and alias.remote_state = 'merged'
-    and alias.merged_into_external_id = any(external_ids)
+    and alias.merged_into_external_id = any(own_ids)
     and exists (
       select
-      from unnest(providers, accounts, entity_types, external_ids, untils)
-        as record (provider, account, entity_type, external_id, theirs_until)
+      from unnest(own_providers, own_connections, own_types, own_ids)
+        as record (provider, connection_id, entity_type, external_id)
       where record.provider = alias.provider
         and record.entity_type = alias.merged_into_entity_type
         and record.external_id = alias.merged_into_external_id
-        and record.theirs_until = 'infinity'
-        and coalesce(
-          record.account = (
-            select connection.account
-            from %1$I.crm_connections as connection
-            where connection.organisation_id = organisation
-              and connection.provider = record.provider
-            order by connection.connected_at desc, connection.id
-            limit 1
-          ),
-          true
+        -- Links belong to the live connection, or the last one.
+        and record.connection_id is not distinct from (
+          select connection.id
+          from %1$I.crm_connections as connection
+          where connection.organisation_id = organisation
+            and connection.provider = record.provider
+          order by
+            connection.status = 'disconnected',
+            connection.connected_at desc,
+            connection.id
+          limit 1
         )
     );
-  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', affected);
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_aliases', total + affected);
   delete from %1$I.contact_external_id_archive as archive
   where archive.organisation_id = organisation
     and archive.contact_id = any(people);
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', affected);
+  total := affected;
   delete from %1$I.contact_external_id_archive as archive
   using unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
   where archive.organisation_id = organisation
@@ -752,9 +1056,7 @@ begin
     and archive.entity_type = record.entity_type
     and archive.external_id = record.external_id;
   get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object(
-    'contact_external_id_archive', affected + (row_counts ->> 'contact_external_id_archive')::bigint
-  );
+  total := total + affected;
   update %1$I.contact_external_id_archive as archive
   set
     remote_state = 'deleted',
@@ -769,36 +1071,42 @@ begin
         record.external_id
       from unnest(own_connections, own_types, own_ids) as record (connection_id, entity_type, external_id)
     );
-  -- A change between them and another contact goes as a whole: of the other, it says nothing else.
+  get diagnostics affected = row_count;
+  row_counts := row_counts || jsonb_build_object('contact_external_id_archive', total + affected);
+  -- The history of their records. Of one that means somebody else by now, what says who had it before them stays, without
+  -- them: the erasure of whoever has it looks through the events of that one.
+  delete from %1$I.contact_external_id_changes as change
+  using unnest(own_providers, own_connections, own_types, own_ids)
+    as record (provider, connection_id, entity_type, external_id)
+  where change.organisation_id = organisation
+    and change.provider = record.provider
+    and change.entity_type = record.entity_type
+    and change.external_id = record.external_id
+    and (change.connection_id = record.connection_id or change.connection_id is null);
+  get diagnostics affected = row_count;
+  total := affected;
   delete from %1$I.contact_external_id_changes as change
   where change.organisation_id = organisation
     and change.from_contact_id = any(people);
   get diagnostics affected = row_count;
-  logged := affected;
+  total := total + affected;
   delete from %1$I.contact_external_id_changes as change
+  where change.organisation_id = organisation
+    and change.to_contact_id = any(people)
+    and (
+      change.external_id is null
+      or change.from_contact_id is null
+    );
+  get diagnostics affected = row_count;
+  total := total + affected;
+  update %1$I.contact_external_id_changes as change
+  set
+    to_contact_id = null,
+    is_primary = null
   where change.organisation_id = organisation
     and change.to_contact_id = any(people);
   get diagnostics affected = row_count;
-  logged := logged + affected;
-  delete from %1$I.contact_external_id_changes as change
-  using unnest(providers, accounts, entity_types, external_ids, untils)
-    as record (provider, account, entity_type, external_id, theirs_until)
-  where record.theirs_until = 'infinity'
-    and change.organisation_id = organisation
-    and change.provider = record.provider
-    and change.entity_type = record.entity_type
-    and change.external_id = record.external_id
-    and coalesce(
-      record.account = (
-        select connection.account
-        from %1$I.crm_connections as connection
-        where connection.organisation_id = organisation
-          and connection.id = change.connection_id
-      ),
-      true
-    );
-  get diagnostics affected = row_count;
-  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', logged + affected);
+  row_counts := row_counts || jsonb_build_object('contact_external_id_changes', total + affected);
 
   -- Step 7. The proof, and what recognises the records if the CRM sends them again.
   insert into %1$I.crm_erasure_salts (organisation_id, key_id, salt)
@@ -828,9 +1136,9 @@ begin
     select
       %1$I.crm_erased_record_hash(salt, record.provider, record.entity_type, record.external_id) as hash,
       record.account
-    from unnest(providers, accounts, entity_types, external_ids, untils)
-      as record (provider, account, entity_type, external_id, theirs_until)
-    where record.theirs_until = 'infinity'
+    from unnest(providers, accounts, entity_types, external_ids, are_theirs)
+      as record (provider, account, entity_type, external_id, is_theirs)
+    where record.is_theirs
     union all
     select
       %1$I.crm_erased_contact_hash(salt, given.contact_id),
@@ -851,7 +1159,7 @@ $body$
 $create$);
 
 comment on function crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea) is
-  'Erases a person: contact_ids, the contacts that they are, all of crm_contact_lineage(named_ids) and nobody else. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s live connections, then all its external ids, the contacts, and the log (crm_lock_log); nobody connects a CRM meanwhile. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if contact_ids is not that lineage any more or a CRM was connected meanwhile, with CRM01 if row-level security may hide rows (crm_require_all_rows), and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
+  'Erases a person: contact_ids, the contacts that they are, all of crm_contact_lineage(named_ids) and nobody else. Ends the open runs of the organisation, rewrites what the log has of them to events without ids, deletes everything else, and adds a proof to crm_erasures. Ids that mean another contact by now stay that one''s; the history of such an id keeps who had it before the person, with to_contact_id null. subject_hashes has the HMAC-SHA-256 of each contact''s id, and salt that of the organisation''s, with the key that key_id names. Returns the proof''s id, and how many rows were concerned by table. Does not touch the host''s contacts. Locks the organisation''s live connections, then all its external ids, the contacts, and the log (crm_lock_log); nobody connects a CRM meanwhile. SECURITY DEFINER, the way through the log''s trigger: only the owner may run it; grant it to nobody, because it trusts the organisation that it is given. Fails with 0A000 unless at READ COMMITTED, with 40001 if contact_ids is not that lineage any more or a CRM was connected meanwhile, with CRM01 if row-level security may hide rows (crm_require_all_rows), and with CRM04 if the person was merged into somebody else, if a contact without a proof was merged into one that was erased before (unless crm_schema.allow_data_loss is on), or if a parameter is wrong. Who was merged into somebody else after an erasure, with no id, is not.';
 
 -- 4. The way back.
 
@@ -915,15 +1223,18 @@ on function
   crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea)
 from public;
 
+-- The export runs with the rights of whoever asks for it. Default privileges may say otherwise.
 grant execute
 on function
-  crm_contact_lineage(uuid, uuid[])
+  crm_contact_lineage(uuid, uuid[]),
+  crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[])
 to crm_app, crm_worker, crm_reader;
 
 select crm_give_to_owner(array[
   'function crm_sync_log_tables(regclass)',
   'function crm_contact_lineage(uuid, uuid[])',
   'function crm_contact_records(uuid, uuid[])',
+  'function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[])',
   'function crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea)',
   'function crm_readmit_record(uuid, text, text, text)',
   'function crm_readmit_contact(uuid, uuid)'
@@ -939,6 +1250,8 @@ drop function crm_readmit_contact(uuid, uuid);
 drop function crm_readmit_record(uuid, text, text, text);
 
 drop function crm_erase_contact(uuid, uuid[], uuid[], bytea[], text, bytea);
+
+drop function crm_contact_record_spans(uuid, uuid[], uuid[], text[], text[]);
 
 drop function crm_contact_records(uuid, uuid[]);
 

@@ -53,7 +53,7 @@ export const identityTables: Record<string, TableEntry> = {
     purpose:
       'To undo a merge, to follow up a wrong link, and so that a deleted contact is not imported again.',
     kept: 'Without end: it outlives the contact.',
-    erased: 'Deleted.',
+    erased: 'Deleted. Of a record that means another contact by now, who had it before the person stays.',
     exported: { as: 'identityChanges' },
     identifies: ['external_id', 'from_contact_id', 'to_contact_id'],
     describes: [

@@ -139,11 +139,12 @@ export class Repetition {
     // For as long as the erasure takes, the history says that the person was given these records, by whoever is logged
     // with them: so the erasure finds them, also if nothing here names the person's contact.
     const people = present.length > 0 ? present : [randomUUID()];
+    const operationId = randomUUID();
     await asOwner(() =>
       client.query(
         `insert into contact_external_id_changes
-           (organisation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, to_contact_id)
-         select $1::uuid, 'repointed', provider, entity_type, external_id, connection_id, contact_id, $2::uuid
+           (organisation_id, operation_id, kind, provider, entity_type, external_id, connection_id, from_contact_id, to_contact_id)
+         select $1::uuid, $8::uuid, 'repointed', provider, entity_type, external_id, connection_id, contact_id, $2::uuid
          from unnest($3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[])
            as record (provider, entity_type, external_id, connection_id, contact_id)`,
         [
@@ -154,6 +155,7 @@ export class Repetition {
           records.map(({ externalId }) => externalId),
           records.map(({ connectionId }) => connectionId),
           records.map(({ contactId }) => contactId),
+          operationId,
         ],
       ),
     );
@@ -167,6 +169,13 @@ export class Repetition {
       await client.query('rollback to erasing');
       return null;
     }
+    // Those of records that mean somebody else are left.
+    await asOwner(() =>
+      client.query(
+        'delete from contact_external_id_changes where organisation_id = $1::uuid and operation_id = $2::uuid',
+        [organisationId, operationId],
+      ),
+    );
     await asOwner(() =>
       client.query(
         'update crm_erasures set subject_hashes = $3::bytea[], counts = $4::jsonb where organisation_id = $1::uuid and id = $2::bigint',

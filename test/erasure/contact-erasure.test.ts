@@ -280,8 +280,9 @@ describe('an erased person', () => {
       crm_outbound_changes: 1,
       crm_record_requests: 1,
       crm_sync_conflicts: 1,
+      crm_connections: 1,
       contact_external_ids: 1,
-      contact_external_id_aliases: 3,
+      contact_external_id_aliases: 4,
       contact_external_id_archive: 1,
       contact_external_id_changes: expect.any(Number),
     });

@@ -44,7 +44,7 @@ test('contactErase erases everyone merged into the contact, whatever the case of
   expect(erased).toMatchObject({
     erasureId: expect.stringMatching(/^\d+$/),
     contactIds: [ottoline, duplicate].sort(),
-    counts: { crm_sync_log: 7, contact_external_id_aliases: 3 },
+    counts: { crm_sync_log: 7, contact_external_id_aliases: 4 },
   });
   for (const text of hers) expect(await placesOf(pool, text)).toEqual([]);
   const [proof] = (await withClient(url, erasureList)).filter(
