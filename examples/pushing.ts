@@ -27,7 +27,7 @@ export interface PushEvent {
 
 /** Reads a record. Returns an error of this record, also if nothing could be recorded of the answer. */
 export async function readRecord(
-  { ask }: Pushing,
+  { ask }: Pick<Pushing, 'ask'>,
   crm: Crm,
   key: CrmRecordKey,
 ): Promise<CrmRecord | CrmError | null> {

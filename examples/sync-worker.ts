@@ -28,11 +28,11 @@ import {
 import type pg from 'pg';
 import { Batches } from './batches.js';
 import { type Crm, CrmError, type CrmRecord, type CrmRecordKey } from './crm.js';
-import { crmErrorOf, failure, isCode, report, unlessFatal } from './errors.js';
+import { crmErrorOf, failure, isCode, report } from './errors.js';
 import { continueFirstFill } from './first-fill.js';
 import { type Push, pushContact } from './push-contact.js';
 import { withLinks } from './pushed-links.js';
-import { mismatchOf } from './records.js';
+import { readRecord } from './pushing.js';
 import { Interrupted, Requests, waitAfter } from './requests.js';
 import { type Revocation, revokeNext } from './revoke-tokens.js';
 import { inBatches, readPages } from './stream.js';
@@ -245,8 +245,7 @@ class Sync {
    */
   async #pullOne(crm: Crm, { entityType, externalId }: CrmRecordKey, requested: RequestedRecord[] = []) {
     const key = { entityType, externalId };
-    const answer = await this.#requests.read(() => crm.read(entityType, externalId)).catch(unlessFatal);
-    const record = answer instanceof CrmError ? answer : answer && (mismatchOf(answer, key) ?? answer);
+    const record = await readRecord({ ask: (request) => this.#requests.read(request) }, crm, key);
     const apply = async (client: pg.ClientBase): Promise<BatchEvent[]> => {
       if (record instanceof CrmError) return [{ direction: 'inbound', ...key, ...failure(record) }];
       return this.#take(client, entityType, [record ?? { ...key, name: '', state: 'hidden' }]);

@@ -126,7 +126,7 @@ function erasureReport(
   ];
 }
 
-/** A key that was mistyped or made anew is a valid key, but nobody could repeat its erasures after a restore. */
+/** The wrong key works as well, but after a restore its erasures could not be repeated with the right one. */
 async function noteOnKey(client: pg.Client, key: ErasureKey): Promise<string | null> {
   const { rows } = await asOwner(() =>
     client.query(
